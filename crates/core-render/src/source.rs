@@ -1,0 +1,78 @@
+//! What to draw from: plain data, so that rendering can move to another process.
+
+use bytes::Bytes;
+use dicomweb_types::{FrameNumber, TransferSyntax};
+use serde::{Deserialize, Serialize};
+
+use crate::attributes::ImageAttributes;
+use crate::limits::Limits;
+use crate::spec::RenderSpec;
+
+/// One rendering: a source, the frame, and what to make of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RenderJob {
+    /// Where the pixels come from.
+    pub source: Source,
+    /// What to draw.
+    pub spec: RenderSpec,
+    /// What it may cost.
+    pub limits: Limits,
+}
+
+/// The bytes a picture is drawn from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Source {
+    /// A whole DICOM file (PS3.10), also without preamble or meta group.
+    File {
+        /// The file.
+        bytes: Bytes,
+        /// Which frame of it.
+        frame: FrameChoice,
+    },
+    /// One frame as an archive hands it out, with the attributes of its instance.
+    Frame {
+        /// The attributes, resolved for this frame.
+        attributes: Box<ImageAttributes>,
+        /// What the bytes are.
+        transfer_syntax: TransferSyntax,
+        /// The native cells or the codestream of this one frame.
+        bytes: Bytes,
+    },
+}
+
+/// Which frame of a file is drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FrameChoice {
+    /// This one; an error if the file has fewer.
+    Number(FrameNumber),
+    /// Representative Frame Number (0028,6010), else the middle frame.
+    Representative,
+}
+
+/// The picture, ready to send.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Picture {
+    /// The encoded image.
+    pub bytes: Vec<u8>,
+    /// What it is encoded as.
+    pub media_type: dicomweb_types::MediaType,
+    /// Columns of the picture.
+    pub width: u32,
+    /// Rows of the picture.
+    pub height: u32,
+    /// Which frame was drawn.
+    pub frame: FrameNumber,
+    /// Where the file broke a rule and was drawn all the same; no patient data.
+    pub warnings: Vec<String>,
+}
+
+/// The stages of a rendering, announced as each begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Data set and codestream to samples.
+    Decode,
+    /// Samples to display values, framed.
+    Render,
+    /// Display values to bytes.
+    Encode,
+}
