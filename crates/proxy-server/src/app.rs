@@ -146,7 +146,11 @@ async fn dispatch(
 ) -> Result<Response<Body>, ServerError> {
     if page::is_asked_for(&request) {
         let page = app.page.answer();
-        return Ok(if request.method() == Method::HEAD { respond::without_body(page) } else { page });
+        return Ok(if request.method() == Method::HEAD {
+            respond::without_body(page)
+        } else {
+            page
+        });
     }
     match route(&app.config.base_path, request.uri().path())? {
         Target::Picture(resource) => picture(app, resource, request).await,

@@ -151,11 +151,9 @@ mod tests {
     fn tags_are_compared_weakly_and_in_lists() {
         let tag = ETag::of(&spec(), &file("a", FrameChoice::Representative));
         let text = tag.as_str();
-        for values in [
-            vec![text],
-            vec!["\"x\"", text],
-            vec![&format!("\"x\" , W/{text},\"y\"")[..]],
-        ] {
+        for values in
+            [vec![text], vec!["\"x\"", text], vec![&format!("\"x\" , W/{text},\"y\"")[..]]]
+        {
             assert!(held(&values).names(&tag), "{values:?}");
         }
         for values in [vec![], vec!["\"x\""], vec![""], vec![text.trim_matches('"')]] {

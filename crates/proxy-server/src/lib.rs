@@ -28,6 +28,6 @@ mod units;
 mod workers;
 
 pub use app::{Listeners, ServeError, serve};
-pub use config::{BasePath, Config, LogFilter, LogFormat, Mistakes, Sources};
+pub use config::{BasePath, Config, ConfigError, LogFilter, LogFormat, Sources};
 pub use cors::Origins;
 pub use shutdown::requested as shutdown_requested;

@@ -82,7 +82,9 @@ fn preference(ranges: &[MediaRange], media_type: MediaType) -> Option<(f32, u8)>
 
 fn is_multipart_octet_stream(range: &MediaRange) -> bool {
     range.is("multipart/related")
-        && range.parameter("type").is_some_and(|t| t.eq_ignore_ascii_case("application/octet-stream"))
+        && range
+            .parameter("type")
+            .is_some_and(|t| t.eq_ignore_ascii_case("application/octet-stream"))
         && range.weight() > 0.0
 }
 
@@ -177,7 +179,10 @@ mod tests {
     fn the_parameter_wins_over_the_header() {
         assert_eq!(both("image/png", "image/jpeg"), Ok(Png));
         assert_eq!(both("image/jpeg", "text/html"), Ok(Jpeg));
-        assert_eq!(both("image/jpeg", r#"multipart/related; type="application/octet-stream""#), Ok(Jpeg));
+        assert_eq!(
+            both("image/jpeg", r#"multipart/related; type="application/octet-stream""#),
+            Ok(Jpeg)
+        );
         assert_eq!(both("image/png;q=0.1,image/jpeg;q=0.2", "*/*"), Ok(Jpeg));
         // Of types that are not available it decides nothing.
         assert_eq!(both("image/gif", "image/png"), Ok(Png));

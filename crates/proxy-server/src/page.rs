@@ -24,7 +24,8 @@ impl Page {
     pub(crate) fn new(base: &BasePath) -> Self {
         // A base path holds letters, digits and `-._~/` only, nothing that HTML would read.
         let html = TEMPLATE.replace("{{base}}", base.as_str());
-        let hash = |tag| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(inside(&html, tag))));
+        let hash =
+            |tag| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(inside(&html, tag))));
         let policy = format!(
             "default-src 'none'; img-src 'self' data:; connect-src 'self'; script-src {}; style-src {}; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -58,7 +58,9 @@ impl RenderParams {
         for (name, raw) in pairs(query) {
             match &*percent_decode_str(name).decode_utf8_lossy() {
                 "accept" => once(&mut params.accept, "accept", raw, accept)?,
-                "viewport" => once(&mut params.viewport, "viewport", raw, |text| viewport(text, kind))?,
+                "viewport" => {
+                    once(&mut params.viewport, "viewport", raw, |text| viewport(text, kind))?
+                }
                 "window" => once(&mut params.window, "window", raw, value)?,
                 "quality" => once(&mut params.quality, "quality", raw, value)?,
                 _ => {}
@@ -131,7 +133,9 @@ mod tests {
 
     #[test]
     fn what_is_left_out_stays_absent() {
-        for query in ["", "&&", "foo=bar", "Viewport=1,1", "annotation=patient&iccprofile=x", "%FF=1"] {
+        for query in
+            ["", "&&", "foo=bar", "Viewport=1,1", "annotation=patient&iccprofile=x", "%FF=1"]
+        {
             assert_eq!(rendered(query), Ok(RenderParams::default()), "{query}");
         }
     }
@@ -139,7 +143,12 @@ mod tests {
     #[test]
     fn commas_may_be_percent_encoded_and_plus_is_a_plus() {
         let window = Window::new(40.0, 400.0, VoiFunction::Linear);
-        for query in ["window=40,400,linear", "window=40%2C400%2Clinear", "window=+40,4e+2,linear", "window=%2B40,400,linear"] {
+        for query in [
+            "window=40,400,linear",
+            "window=40%2C400%2Clinear",
+            "window=+40,4e+2,linear",
+            "window=%2B40,400,linear",
+        ] {
             assert_eq!(rendered(query).unwrap().window, window, "{query}");
         }
         assert!(rendered("window=40%20,400,linear").is_err());
@@ -195,7 +204,10 @@ mod tests {
     #[test]
     fn accept_is_a_list_with_weights() {
         let types = rendered("accept=image%2Fpng;q=0.5,image/jpeg").unwrap().accept.unwrap();
-        assert_eq!(types.iter().map(MediaRange::essence).collect::<Vec<_>>(), ["image/png", "image/jpeg"]);
+        assert_eq!(
+            types.iter().map(MediaRange::essence).collect::<Vec<_>>(),
+            ["image/png", "image/jpeg"]
+        );
         assert_eq!(types[0].weight(), 0.5);
     }
 

@@ -99,7 +99,8 @@ mod tests {
     #[test]
     fn the_location_is_what_was_rendered_from() {
         let base = "/dicom-web".parse().unwrap();
-        let location = |frame| plan(Kind::Thumbnail, frame, "", MediaType::Png).content_location(&base);
+        let location =
+            |frame| plan(Kind::Thumbnail, frame, "", MediaType::Png).content_location(&base);
         assert_eq!(location(None), "/dicom-web/studies/1/series/2/instances/3");
         assert_eq!(
             location(FrameNumber::new(7)),

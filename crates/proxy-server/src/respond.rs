@@ -103,9 +103,15 @@ fn identify(identity: &Identity, headers: &mut HeaderMap) {
 
 fn server_timing(timings: &Timings) -> String {
     let Timings { queue, upstream, decode, render, encode } = timings;
-    [("queue", queue), ("upstream", upstream), ("decode", decode), ("render", render), ("encode", encode)]
-        .map(|(name, time)| format!("{name};dur={:.1}", time.as_secs_f64() * 1000.0))
-        .join(", ")
+    [
+        ("queue", queue),
+        ("upstream", upstream),
+        ("decode", decode),
+        ("render", render),
+        ("encode", encode),
+    ]
+    .map(|(name, time)| format!("{name};dur={:.1}", time.as_secs_f64() * 1000.0))
+    .join(", ")
 }
 
 /// `Warning: 299` (R3.7), its text made safe for a quoted string.

@@ -167,7 +167,9 @@ mod tests {
         Metadata::from_json(&json!([object]))
     }
 
-    fn pixels(transfer_syntax: Option<TransferSyntax>) -> std::result::Result<Frame, UpstreamError> {
+    fn pixels(
+        transfer_syntax: Option<TransferSyntax>,
+    ) -> std::result::Result<Frame, UpstreamError> {
         Ok(Frame { bytes: Bytes::from_static(&[0; 4]), transfer_syntax, media_type: None })
     }
 
