@@ -1,1 +1,74 @@
-fn main() {}
+//! `lightbox`: the commands. Exit codes: 0 done, 1 some work failed, 2 usage or configuration.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use commands::{Failure, config, demo, render, serve};
+
+/// A rendering proxy for DICOMweb: pictures of every study, in front of any archive.
+#[derive(Parser)]
+#[command(name = "lightbox", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve pictures in front of an archive; everything else passes through to it
+    Serve(serve::Serve),
+    /// Try it without an archive: sample studies, or a folder of DICOM files
+    Demo(demo::Demo),
+    /// Render one DICOM file to a picture
+    Render(render::Render),
+    /// Print the configuration in effect, or check a file
+    Config(config::ConfigArgs),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Render(args) => render::run(&args),
+        Command::Config(args) => config::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Work(message)) => fail(1, &message),
+        Err(Failure::Usage(message)) => fail(2, &message),
+    }
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    for line in message.lines() {
+        eprintln!("lightbox: {line}");
+    }
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn values_may_begin_with_a_minus() {
+        let parsed = Cli::try_parse_from([
+            "lightbox",
+            "render",
+            "a.dcm",
+            "a.png",
+            "--window",
+            "-600,1500,linear",
+        ]);
+        assert!(parsed.is_ok());
+    }
+}
