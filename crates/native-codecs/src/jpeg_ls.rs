@@ -4,7 +4,9 @@ use std::ffi::{CStr, c_int};
 
 use charls_sys as charls;
 
-use crate::buffer::{Sample, sample_count, zeroed};
+use crate::buffer::{
+    FLAT_SAMPLES, FLAT_SAMPLES_PER_BYTE, Sample, check_plausible, sample_count, zeroed,
+};
 use crate::error::{CodecError, Result};
 use crate::{Image, Samples};
 
@@ -75,7 +77,9 @@ fn decode_samples<T: Sample>(
 ) -> Result<(Vec<T>, Option<String>)> {
     let Header { width, height, components, .. } = decoder.header;
     let planar = decoder.planar;
-    let mut samples = zeroed::<T>(sample_count(width, height, components.into())?)?;
+    let count = sample_count(width, height, components.into())?;
+    check_plausible(count as u64, codestream.len(), FLAT_SAMPLES_PER_BYTE, FLAT_SAMPLES)?;
+    let mut samples = zeroed::<T>(count)?;
     let warning = match decoder.decode_into(&mut samples) {
         Ok(()) => None,
         Err(error) => Some(salvage(codestream, &samples, error)?),
