@@ -1,5 +1,6 @@
 //! Data set to the attributes of one frame. Functional groups are resolved here and nowhere else.
 
+use bytes::Bytes;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
@@ -12,6 +13,8 @@ use crate::error::{RenderError, Result};
 use crate::lut::lookup::{Descriptor, Lut};
 use crate::overlay::OverlayPlane;
 use crate::pixel::cells::sign_extend;
+use crate::segmentation::Segmentation;
+use crate::shutter::Shutter;
 use crate::spec::{VoiFunction, Window};
 
 /// Everything the pipeline needs to know of one frame (PS3.3 C.7.6.3, C.11, C.9).
@@ -49,14 +52,18 @@ pub struct ImageAttributes {
     pub inverse: bool,
     /// Pixel Padding Value and Range Limit, as stored values.
     pub padding: Option<Padding>,
-    /// The tables of PALETTE COLOR.
+    /// The tables of PALETTE COLOR, of a supplemental palette, or of a label map's segments.
     pub palette: Option<Palette>,
     /// Overlay planes (60xx).
     pub overlays: Vec<OverlayPlane>,
     /// Height of a pixel over its width; 1 where it is square or unknown (R4.28).
     pub pixel_aspect: f64,
-    /// Whether this is a segmentation.
+    /// Whether the stored values are segments, which no window applies to (R4.33).
     pub segmentation: bool,
+    /// What hides parts of the image (C.7.6.11).
+    pub shutter: Option<Shutter>,
+    /// The ICC profile of colour images, as stored.
+    pub icc_profile: Option<Bytes>,
     /// Where the data set broke a rule; no patient data.
     pub warnings: Vec<String>,
 }
@@ -145,6 +152,13 @@ pub enum Voi {
     None,
     /// The first usable window.
     Window(Window),
+    /// From black to white between these values, in modality units.
+    Range {
+        /// Black, and below.
+        low: f64,
+        /// White, and above.
+        high: f64,
+    },
     /// VOI LUT Sequence (0028,3010).
     Lut(Lut),
 }
@@ -175,10 +189,15 @@ impl ImageAttributes {
         let (photometric, samples_per_pixel) = photometric(dataset, &mut warnings)?;
         let bits = Bits::read(dataset, &mut warnings)?;
         let modality = modality(dataset, &groups, bits.signed, &mut warnings);
-        let voi = voi(dataset, &groups, bits.signed, &modality, &mut warnings);
-        let palette = match photometric {
-            Photometric::PaletteColor => Some(Palette::read(dataset, bits.signed)?),
-            _ => None,
+        let segmentation = Segmentation::read(dataset);
+        let voi = match &segmentation {
+            Some(segmentation) => segmentation.voi(),
+            None => voi(dataset, &groups, bits.signed, &modality, &mut warnings),
+        };
+        let palette = match (photometric, &segmentation) {
+            (Photometric::PaletteColor, _) => Some(Palette::read(dataset, bits.signed)?),
+            (_, Some(segmentation)) => segmentation.palette(),
+            (_, None) => supplemental_palette(dataset, bits.signed, &mut warnings),
         };
         Ok(Self {
             frame,
@@ -203,7 +222,9 @@ impl ImageAttributes {
             palette,
             overlays: OverlayPlane::read_all(dataset, &mut warnings),
             pixel_aspect: pixel_aspect(dataset, &groups),
-            segmentation: !items(dataset, tags::SEGMENT_SEQUENCE).is_empty(),
+            segmentation: segmentation.is_some(),
+            shutter: Shutter::read(dataset, &mut warnings),
+            icc_profile: icc_profile(dataset, &groups),
             warnings,
         })
     }
@@ -479,6 +500,40 @@ fn pixel_aspect(dataset: &InMemDicomObject, groups: &FunctionalGroups<'_>) -> f6
     .unwrap_or(1.0)
 }
 
+/// R4.21: Pixel Presentation COLOR adds a palette to a monochrome image, for the values from the
+/// first one on that its descriptor maps.
+fn supplemental_palette(
+    dataset: &InMemDicomObject,
+    signed: bool,
+    warnings: &mut Vec<String>,
+) -> Option<Palette> {
+    let colour =
+        text(dataset, tags::PIXEL_PRESENTATION).is_some_and(|p| p == "COLOR" || p == "MIXED");
+    if !colour || dataset.get(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR).is_none() {
+        return None;
+    }
+    let palette = Palette::read(dataset, signed).ok();
+    if palette.is_none() {
+        warnings.push("the supplemental palette is not usable".to_owned());
+    }
+    palette.map(Palette::supplemental)
+}
+
+/// ICC Profile (0028,2000): the frame's optical path's, else the image's own (R2.9).
+fn icc_profile(dataset: &InMemDicomObject, groups: &FunctionalGroups<'_>) -> Option<Bytes> {
+    let paths = items(dataset, tags::OPTICAL_PATH_SEQUENCE);
+    let named = groups
+        .group(tags::OPTICAL_PATH_IDENTIFICATION_SEQUENCE)
+        .and_then(|group| text(group, tags::OPTICAL_PATH_IDENTIFIER));
+    let path = paths
+        .iter()
+        .find(|path| named.is_some() && text(path, tags::OPTICAL_PATH_IDENTIFIER) == named)
+        .or(paths.first());
+    let of_path = path.and_then(|path| primitive(path, tags::ICC_PROFILE));
+    let profile = primitive(dataset, tags::ICC_PROFILE).or(of_path)?;
+    Some(Bytes::from(profile.to_bytes().into_owned()))
+}
+
 fn ratio(dataset: &InMemDicomObject, tag: Tag) -> Option<f64> {
     match numbers(dataset, tag)[..] {
         [Some(vertical), Some(horizontal), ..] if vertical > 0.0 && horizontal > 0.0 => {
@@ -519,6 +574,8 @@ pub(crate) mod tests {
             overlays: Vec::new(),
             pixel_aspect: 1.0,
             segmentation: false,
+            shutter: None,
+            icc_profile: None,
             warnings: Vec::new(),
         }
     }

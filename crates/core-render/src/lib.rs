@@ -19,6 +19,8 @@ mod overlay;
 mod part10;
 mod pipeline;
 mod pixel;
+mod segmentation;
+mod shutter;
 mod source;
 mod spec;
 
@@ -32,6 +34,7 @@ pub use frame::frames_cannot_be_cut;
 pub use limits::Limits;
 pub use lut::lookup::Lut;
 pub use overlay::OverlayPlane;
+pub use shutter::Shutter;
 pub use source::{FrameChoice, Picture, RenderJob, Source, Stage};
 pub use spec::{
     Extent, Framing, Output, Overlays, Quality, RenderSpec, SourceRect, SpecError, Viewport,

@@ -4,14 +4,16 @@
 //! source -> frame -> cells                       decode
 //!   grey:   modality -> VOI -> polarity          one curve, sampled into a table
 //!   colour: palette, or YBR -> RGB
-//!   -> overlays                                  before scaling: they are in image pixels
+//!   -> overlays, shutter                         before scaling: they are in image pixels
 //!   -> region, size, mirror                      after the VOI: interpolating stored values would
 //!                                                mix padding and bend a non-linear VOI
+//!   -> ICC profile to sRGB                       after scaling: fewer pixels
 //!   -> bytes                                     encode
 //! ```
 
 use crate::attributes::{ImageAttributes, Voi};
 use crate::codec::{self, Decoded, Encoded, SampleSpace};
+use crate::colour::icc;
 use crate::colour::rgb::to_rgb;
 use crate::encode;
 use crate::error::{RenderError, Result};
@@ -64,7 +66,7 @@ fn run_if(
 
     observe(Stage::Render);
     let raster = draw(decoded, &attributes, &job.spec, &mut warnings)?;
-    let framed = plan.apply(raster)?;
+    let framed = colour_managed(plan.apply(raster)?, &attributes, &mut warnings);
 
     observe(Stage::Encode);
     let bytes = encode::encode(&framed, job.spec.output)?;
@@ -111,9 +113,16 @@ fn draw(
     let cells = (!drawn.is_empty()).then(|| decoded.cells.clone());
     let (channels, data) = match (decoded.space, &attributes.palette) {
         (SampleSpace::Single, Some(palette)) => {
-            (Channels::Rgb, index_palette(&decoded, &palette.table(decoded.layout))?)
+            let curve = curve(&decoded, attributes, spec);
+            let table = palette.table(decoded.layout, |stored| curve.display(stored));
+            (Channels::Rgb, index_palette(&decoded, &table)?)
         }
-        (SampleSpace::Single, None) => (Channels::Grey, grey(&decoded, attributes, spec)),
+        (SampleSpace::Single, None) => {
+            let curve = curve(&decoded, attributes, spec);
+            let table = || curve.table(decoded.layout);
+            let display = |stored| curve.display(stored);
+            (Channels::Grey, decoded.cells.map(decoded.layout, table, display))
+        }
         (SampleSpace::Colour(space), _) => {
             if attributes.samples_per_pixel == 1 {
                 warnings.push("the codestream has colour, the attributes have none".to_owned());
@@ -127,22 +136,40 @@ fn draw(
             overlay.draw(&mut raster, attributes.frame.get(), &cells);
         }
     }
+    if let Some(shutter) = &attributes.shutter {
+        shutter.close(&mut raster, decoded.full);
+    }
     Ok(raster)
 }
 
-fn grey(decoded: &Decoded, attributes: &ImageAttributes, spec: &RenderSpec) -> Vec<u8> {
+/// R4.24: colour in sRGB. After scaling, where there are fewer pixels to convert.
+fn colour_managed(
+    mut raster: Raster,
+    attributes: &ImageAttributes,
+    warnings: &mut Vec<String>,
+) -> Raster {
+    if let (Channels::Rgb, Some(profile)) = (raster.channels, &attributes.icc_profile) {
+        // A profile that cannot be used leaves the picture as it is.
+        if let Err(reason) = icc::to_srgb(&mut raster.data, profile) {
+            warnings.push(format!("the ICC profile was not applied: {reason}"));
+        }
+    }
+    raster
+}
+
+/// The grey curve of a frame.
+fn curve<'a>(decoded: &Decoded, attributes: &'a ImageAttributes, spec: &RenderSpec) -> Curve<'a> {
     let (modality, padding) = (&attributes.modality, attributes.padding);
+    let asked = spec.window.filter(|_| !attributes.segmentation);
     let voi = if attributes.samples_per_pixel == 3 {
         // Colour by its attributes, grey by its codestream: shown over its whole range.
         ResolvedVoi::Range { low: 0.0, high: f64::from(mask(decoded.layout.bits)) }
     } else {
-        ResolvedVoi::resolve(spec.window, &attributes.voi, || {
+        ResolvedVoi::resolve(asked, &attributes.voi, || {
             decoded.cells.range(decoded.layout, padding, |stored| modality.apply(stored))
         })
     };
-    let curve = Curve { modality, voi, inverse: attributes.inverse, padding };
-    let table = || curve.table(decoded.layout);
-    decoded.cells.map(decoded.layout, table, |stored| curve.display(stored))
+    Curve { modality, voi, inverse: attributes.inverse, padding }
 }
 
 fn index_palette(decoded: &Decoded, table: &[[u8; 3]]) -> Result<Vec<u8>> {

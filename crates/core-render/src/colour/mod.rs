@@ -1,4 +1,5 @@
 //! Colour samples to RGB.
 
+pub(crate) mod icc;
 pub(crate) mod palette;
 pub(crate) mod rgb;

@@ -17,6 +17,8 @@ pub struct Palette {
     red: Lut,
     green: Lut,
     blue: Lut,
+    /// Values below the tables' first are grey, not the first entry (R4.21).
+    supplemental: bool,
 }
 
 /// Where one colour's table stands in a data set.
@@ -50,18 +52,37 @@ impl Palette {
     /// The palette of a data set; `signed` is that of the stored values.
     pub(crate) fn read(dataset: &InMemDicomObject, signed: bool) -> Result<Self> {
         let table = |colour| read_table(dataset, &colour, signed);
-        Ok(Self { red: table(RED)?, green: table(GREEN)?, blue: table(BLUE)? })
+        Ok(Self { red: table(RED)?, green: table(GREEN)?, blue: table(BLUE)?, supplemental: false })
     }
 
-    /// The colour of every sample that `layout` can hold, indexed by its unsigned bits.
-    pub(crate) fn table(&self, layout: BitLayout) -> Vec<[u8; 3]> {
+    /// The same tables, for the values that they map and no others.
+    pub(crate) fn supplemental(self) -> Self {
+        Self { supplemental: true, ..self }
+    }
+
+    /// A palette of these colours, the first for stored value 0; `None` without any.
+    pub(crate) fn of_colours(colours: &[[u8; 3]]) -> Option<Self> {
+        let descriptor = Descriptor { entries: colours.len(), first: 0, bits: 8 };
+        let table = |channel: usize| {
+            Lut::from_entries(descriptor, colours.iter().map(|c| u16::from(c[channel])).collect())
+        };
+        Some(Self { red: table(0)?, green: table(1)?, blue: table(2)?, supplemental: false })
+    }
+
+    /// The colour of every sample that `layout` can hold, indexed by its unsigned bits; `grey` is
+    /// that of stored values which a supplemental palette leaves grey.
+    pub(crate) fn table(&self, layout: BitLayout, grey: impl Fn(f64) -> u8) -> Vec<[u8; 3]> {
         let full_scale = self.full_scale();
         let tables = [&self.red, &self.green, &self.blue];
         let scale = |entry: u16| {
             ((f64::from(entry) * 255.0 / f64::from(full_scale) + 0.5).floor() as u16).min(255) as u8
         };
         (0..1_u32 << layout.bits)
-            .map(|bits| tables.map(|table| scale(table.at(layout.value(bits)))))
+            .map(|bits| layout.value(bits))
+            .map(|value| match self.supplemental && value < self.red.first() {
+                true => [grey(value as f64); 3],
+                false => tables.map(|table| scale(table.at(value))),
+            })
             .collect()
     }
 
@@ -186,22 +207,29 @@ mod tests {
         assert_eq!(expand_segments(&many, 256).len(), 256, "bounded by the entries");
     }
 
+    const BYTES: BitLayout = BitLayout { bits: 8, shift: 0, signed: false };
+
+    #[test]
+    fn a_supplemental_palette_leaves_lower_values_grey() {
+        let table = palette(8, [1, 200]).supplemental().table(BYTES, |stored| stored as u8 + 50);
+        assert_eq!([9, 10, 11, 12].map(|i| table[i][0]), [59, 1, 200, 200]);
+    }
+
     fn palette(bits: i64, values: [u16; 2]) -> Palette {
         let descriptor = Descriptor::new(&[2, 10, bits], false).unwrap();
         let lut = Lut::from_entries(descriptor, values.to_vec()).unwrap();
-        Palette { red: lut.clone(), green: lut.clone(), blue: lut }
+        Palette { red: lut.clone(), green: lut.clone(), blue: lut, supplemental: false }
     }
 
     #[test]
     fn indices_outside_meet_the_ends() {
-        let table = palette(8, [1, 200]).table(BitLayout { bits: 8, shift: 0, signed: false });
+        let table = palette(8, [1, 200]).table(BYTES, |_| 0);
         assert_eq!([0, 10, 11, 255].map(|i| table[i][0]), [1, 1, 200, 200]);
     }
 
     #[test]
     fn sixteen_bit_entries_span_the_full_scale_unless_they_are_eight_bit_values() {
-        let layout = BitLayout { bits: 8, shift: 0, signed: false };
-        assert_eq!(palette(16, [0, 65_535]).table(layout)[11], [255; 3]);
-        assert_eq!(palette(16, [0, 200]).table(layout)[11], [200; 3]);
+        assert_eq!(palette(16, [0, 65_535]).table(BYTES, |_| 0)[11], [255; 3]);
+        assert_eq!(palette(16, [0, 200]).table(BYTES, |_| 0)[11], [200; 3]);
     }
 }

@@ -70,6 +70,7 @@ impl<'a> ResolvedVoi<'a> {
             (Some(window), _) => Self::Window(window),
             (None, Voi::Window(window)) => Self::Window(*window),
             (None, Voi::Lut(lut)) => Self::Lut(lut),
+            (None, &Voi::Range { low, high }) => Self::Range { low, high },
             (None, Voi::None) => {
                 let (low, high) = range();
                 Self::Range { low, high }

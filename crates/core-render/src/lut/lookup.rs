@@ -80,6 +80,11 @@ impl Lut {
         self.at((input + 0.5).floor() as i64)
     }
 
+    /// The input that the first entry stands for.
+    pub(crate) fn first(&self) -> i64 {
+        self.first
+    }
+
     /// What an entry reaches at most: 2^bits − 1.
     pub(crate) fn full_scale(&self) -> u16 {
         ((1_u32 << self.bits) - 1) as u16
