@@ -165,6 +165,19 @@ fn fragments_are_joined_by_offset_table_and_by_codestream() {
 }
 
 #[test]
+fn a_video_is_one_stream() {
+    let folder = tempdir().unwrap();
+    let mut one = object(1, 1);
+    image(&mut one, 2, 2, 8, 25);
+    one.put(encapsulated(vec![], vec![vec![1; 6], vec![2; 4]]));
+    save(one, &folder.path().join("a.dcm"), MPEG4);
+    let server = Server::over(folder.path());
+    assert_eq!(server.get(&format!("{FIRST}/frames/1")).status, 404);
+    let stream = server.get_as(&format!("{FIRST}/bulkdata/7FE00010"), "video/mp4");
+    assert_eq!(stream.body, [&[1; 6][..], &[2; 4]].concat());
+}
+
+#[test]
 fn metadata_leads_to_its_bulk_data() {
     let folder = tempdir().unwrap();
     let table: Vec<u16> = (0..600).collect();

@@ -199,3 +199,4 @@ pub(crate) const IMPLICIT: &str = "1.2.840.10008.1.2";
 pub(crate) const BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 pub(crate) const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
 pub(crate) const JPEG: &str = "1.2.840.10008.1.2.4.50";
+pub(crate) const MPEG4: &str = "1.2.840.10008.1.2.4.102";
