@@ -351,7 +351,7 @@ impl<R: Read + Seek> Scanner<R> {
 
     fn value(&mut self, tag: Tag, vr: VR, length: u64) -> Result<(), Stop> {
         let there = length.min(self.end.saturating_sub(self.position));
-        if is_pixel_data(tag) || (length > bulk_limit(vr) && tag != tags::EXTENDED_OFFSET_TABLE) {
+        if is_bulk(tag, vr, length) {
             self.note_bulk(tag, vr, there, None)?;
             self.skip(there)?;
         } else if there == length && is_kept(tag) {
@@ -519,6 +519,16 @@ impl<R: Read + Seek> Scanner<R> {
 /// Group lengths and padding say nothing about the object.
 fn is_kept(tag: Tag) -> bool {
     tag.element() != 0x0000 && tag != DATA_SET_TRAILING_PADDING && tag.group() > 0x0002
+}
+
+/// Pixels and documents always; other values where they are large.
+fn is_bulk(tag: Tag, vr: VR, length: u64) -> bool {
+    match tag {
+        tags::ENCAPSULATED_DOCUMENT => true,
+        // Needed to find frames.
+        tags::EXTENDED_OFFSET_TABLE => false,
+        tag => is_pixel_data(tag) || length > bulk_limit(vr),
+    }
 }
 
 fn bulk_limit(vr: VR) -> u64 {

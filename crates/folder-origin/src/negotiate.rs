@@ -107,6 +107,11 @@ pub(crate) fn frame_media_type(syntax: &TransferSyntax) -> &'static str {
         T::Jpeg2000Lossless | T::Jpeg2000 => "image/jp2",
         T::Htj2kLossless | T::Htj2kLosslessRpcl | T::Htj2k => "image/jphc",
         T::JpegXlLossless | T::JpegXlRecompression | T::JpegXl => "image/jxl",
+        T::Other(uid) if syntax.is_video() => {
+            // MPEG-2 has .100 and .101, MPEG-4 all above.
+            let mpeg2 = ["4.100", "4.101"].iter().any(|kind| uid.contains(kind));
+            if mpeg2 { "video/mpeg" } else { "video/mp4" }
+        }
         T::ImplicitLittleEndian
         | T::ExplicitLittleEndian
         | T::EncapsulatedUncompressed

@@ -13,6 +13,10 @@ const OFFSETS: u64 = 1 << 22;
 
 const NO_SUCH_FRAME: Problem = Problem::NotFound("the instance has no such frame");
 
+const VIDEO: Problem = Problem::NotFound(
+    "a video has no frames of its own: ask for its bulk data, or for the instance",
+);
+
 /// The bytes of each of these frames, in the order asked for.
 pub(crate) fn frames(
     file: &DicomFile,
@@ -24,6 +28,8 @@ pub(crate) fn frames(
         return Err(NO_SUCH_FRAME);
     }
     match &pixels.fragments {
+        // PS3.5 §8.2.5: one stream holds all frames.
+        Some(_) if file.syntax.is_video() => Err(VIDEO),
         Some(fragments) => {
             let places = Encapsulated::new(file, fragments, count)?;
             numbers.iter().map(|number| places.frame(file, number.index())).collect()
@@ -33,6 +39,12 @@ pub(crate) fn frames(
             numbers.iter().map(|number| Ok(vec![layout.frame(file, pixels, *number)?])).collect()
         }
     }
+}
+
+/// The stream of a video: every fragment but the offset table, joined.
+pub(crate) fn video(file: &DicomFile) -> Option<Vec<Piece>> {
+    let fragments = file.pixel_data()?.fragments.as_ref().filter(|_| file.syntax.is_video())?;
+    Some(fragments.iter().skip(1).map(|f| Piece::Stored(stored(file, f))).collect())
 }
 
 /// Number of Frames; 1 where it is absent or no number.

@@ -285,6 +285,10 @@ fn encapsulated_pixels(
     file: &DicomFile,
     path: &InstancePath,
 ) -> Result<Response<Body>, Problem> {
+    if let Some(stream) = pixels::video(file) {
+        let location = format!("{}/{path}/bulkdata/{}", asked.base, json::key(tags::PIXEL_DATA));
+        return frame_response(asked, file, vec![stream], vec![location]);
+    }
     let count = u32::try_from(pixels::number_of_frames(file)).unwrap_or(u32::MAX);
     let held = file.pixel_data().and_then(|p| p.fragments.as_ref()).map_or(0, Vec::len);
     // A claimed number of frames is not believed beyond the fragments there are.
