@@ -96,22 +96,28 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-const HOP_BY_HOP: [HeaderName; 6] = [
+const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("keep-alive"),
     header::TE,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
+    // Between a client and its proxy alone (§11.7).
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
 ];
 
 /// Says who asked, behind whatever proxies before us already said (RFC 7239).
 fn add_forwarded(headers: &mut HeaderMap, client: SocketAddr, host: Option<&HeaderValue>) {
     let address = client.ip().to_canonical();
     let node = if address.is_ipv6() { format!("\"[{address}]\"") } else { address.to_string() };
-    let host_text = host.and_then(|h| h.to_str().ok()).filter(|h| !h.contains(['"', '\\']));
+    let host_text =
+        host.and_then(|h| h.to_str().ok()).filter(|h| !h.contains(['"', '\\', ';', ',', ' ']));
+    // RFC 7239 wants a host with a port in quotes; Orthanc, which builds its URLs from this field, would
+    // keep them in the URL.
     let element = match host_text {
-        Some(host) => format!("for={node};host=\"{host}\";proto=http"),
+        Some(host) => format!("for={node};host={host};proto=http"),
         None => format!("for={node};proto=http"),
     };
     append_to_list(headers, header::FORWARDED, &element);
@@ -182,7 +188,7 @@ mod tests {
             .body(())
             .unwrap();
         let fields = sent(request, "192.0.2.7:1234");
-        assert_eq!(fields["forwarded"], "for=192.0.2.7;host=\"pacs.example:8080\";proto=http");
+        assert_eq!(fields["forwarded"], "for=192.0.2.7;host=pacs.example:8080;proto=http");
         assert_eq!(fields["x-forwarded-for"], "192.0.2.7");
         assert_eq!(fields["x-forwarded-host"], "pacs.example:8080");
         assert_eq!(fields["x-forwarded-proto"], "http");
@@ -203,7 +209,7 @@ mod tests {
         let fields = sent(request, "[2001:db8::1]:1234");
         assert_eq!(
             fields["forwarded"],
-            "for=198.51.100.1;proto=https, for=\"[2001:db8::1]\";host=\"inner\";proto=http"
+            "for=198.51.100.1;proto=https, for=\"[2001:db8::1]\";host=inner;proto=http"
         );
         assert_eq!(fields["x-forwarded-for"], "198.51.100.1, 2001:db8::1");
         assert_eq!(fields["x-forwarded-proto"], "https");
