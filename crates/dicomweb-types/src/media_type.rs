@@ -224,7 +224,8 @@ mod tests {
 
     #[test]
     fn weights_outside_the_grammar_count_as_one() {
-        for (text, weight) in [("a/b", 1.0), ("a/b;q=0.5", 0.5), ("a/b;q=7", 1.0), ("a/b;q=x", 1.0)] {
+        for (text, weight) in [("a/b", 1.0), ("a/b;q=0.5", 0.5), ("a/b;q=7", 1.0), ("a/b;q=x", 1.0)]
+        {
             assert_eq!(range(text).weight(), weight, "{text}");
         }
     }

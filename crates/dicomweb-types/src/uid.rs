@@ -30,7 +30,9 @@ impl FromStr for Uid {
 
     fn from_str(text: &str) -> Result<Self, UidError> {
         let legal = (1..=64).contains(&text.len())
-            && text.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+            && text
+                .split('.')
+                .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
         if legal { Ok(Self(text.to_owned())) } else { Err(UidError) }
     }
 }

@@ -289,6 +289,7 @@ fn upstream_status(error: &UpstreamError) -> StatusCode {
         UpstreamError::Unreachable { .. }
         | UpstreamError::Redirected { .. }
         | UpstreamError::Malformed { .. }
+        | UpstreamError::Foreign
         | UpstreamError::BrokeOff => StatusCode::BAD_GATEWAY,
     }
 }

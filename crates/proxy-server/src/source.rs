@@ -3,6 +3,7 @@
 //! - An instance is fetched whole where it is small, as most are: one round trip, and the file knows
 //!   everything about itself. A large one (multi-frame, mostly) gives its metadata and one frame.
 //! - A frame is asked for together with the metadata, at the same time.
+//! - Lookup tables, palettes, profiles and overlays that the metadata name by URI are fetched too.
 //! - Where an archive does not give frames, or not enough beside them, the whole object is fetched
 //!   after all (R7.8), bounded by `max_source_bytes`.
 
@@ -19,6 +20,11 @@ use crate::route::Resource;
 
 /// Up to here a whole instance is cheaper than two calls about it.
 const SMALL: u64 = 32 << 20;
+
+/// Lookup tables, profiles and overlay planes named by URI: more or larger ones are cheaper within the
+/// object itself.
+const MOST_TABLES: usize = 16;
+const LARGEST_TABLE: u64 = 8 << 20;
 
 /// Why there is nothing to draw from.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +67,7 @@ impl Fetch<'_> {
             Err(_) => return self.whole(FrameChoice::Representative).await,
         };
         let pixels = self.client.frame(self.path, frame, self.caller).await;
-        match assemble(metadata, pixels, frame)? {
+        match assemble(self.complete(metadata).await, pixels, frame)? {
             Some(source) => Ok(source),
             None => self.whole(FrameChoice::Representative).await,
         }
@@ -72,10 +78,28 @@ impl Fetch<'_> {
             self.client.metadata(self.path, self.caller),
             self.client.frame(self.path, frame, self.caller),
         );
-        match assemble(metadata, pixels, frame)? {
+        match assemble(self.complete(metadata).await, pixels, frame)? {
             Some(source) => Ok(source),
             None => self.whole(FrameChoice::Number(frame)).await,
         }
+    }
+
+    /// Fetches what the metadata only point at, as far as it changes the picture. What cannot be had
+    /// stays on their list.
+    async fn complete(
+        &self,
+        metadata: std::result::Result<Metadata, UpstreamError>,
+    ) -> std::result::Result<Metadata, UpstreamError> {
+        let mut metadata = metadata?;
+        let wanted: Vec<_> = metadata.bulk.iter().filter(|bulk| is_table(bulk)).cloned().collect();
+        for reference in wanted.iter().take(MOST_TABLES) {
+            let bulk = self.client.bulk_data(self.path, reference, self.caller, LARGEST_TABLE);
+            match bulk.await {
+                Ok(bytes) => metadata.fill(reference, bytes),
+                Err(error) => tracing::debug!(kind = error.kind(), "no bulk data"),
+            }
+        }
+        Ok(metadata)
     }
 
     async fn whole(&self, frame: FrameChoice) -> Result<Source> {
@@ -129,14 +153,18 @@ fn is_final(error: &UpstreamError) -> bool {
     error.is_denied() || error.is_transient() || matches!(error, UpstreamError::TooLarge { .. })
 }
 
-/// Whether a value that the metadata only point at changes the picture: lookup tables, palettes,
-/// overlays, and pixel data in floating point, of which archives cut no frames.
+/// Whether a value that the metadata only point at changes the picture.
 fn decides_pixels(bulk: &BulkDataRef) -> bool {
-    let (group, element) = (bulk.tag.group(), bulk.tag.element());
-    match group {
-        0x0028 => matches!(element, 0x3006 | 0x1201..=0x1203 | 0x1221..=0x1223),
+    // Pixel data in floating point: archives cut no frames of these.
+    is_table(bulk) || matches!((bulk.tag.group(), bulk.tag.element()), (0x7FE0, 0x0008 | 0x0009))
+}
+
+/// Lookup tables, palettes, the ICC profile, overlay planes.
+fn is_table(bulk: &BulkDataRef) -> bool {
+    let element = bulk.tag.element();
+    match bulk.tag.group() {
+        0x0028 => matches!(element, 0x2000 | 0x3006 | 0x1201..=0x1203 | 0x1221..=0x1223),
         0x6000..=0x60FF => element == 0x3000,
-        0x7FE0 => matches!(element, 0x0008 | 0x0009),
         _ => false,
     }
 }

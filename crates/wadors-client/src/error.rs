@@ -62,6 +62,9 @@ pub enum UpstreamError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The archive names a place of another origin, which is not asked.
+    #[error("the archive names bulk data at another origin, which is not asked")]
+    Foreign,
     /// The connection was closed in the middle of the body.
     #[error("the archive broke off in the middle of its answer")]
     BrokeOff,
@@ -77,6 +80,7 @@ impl UpstreamError {
             | Self::Timeout
             | Self::TooLarge { .. }
             | Self::Malformed { .. }
+            | Self::Foreign
             | Self::BrokeOff => None,
         }
     }
@@ -99,7 +103,8 @@ impl UpstreamError {
             Self::Redirected { .. }
             | Self::Empty
             | Self::TooLarge { .. }
-            | Self::Malformed { .. } => false,
+            | Self::Malformed { .. }
+            | Self::Foreign => false,
         }
     }
 
@@ -113,6 +118,7 @@ impl UpstreamError {
             Self::Empty => "empty",
             Self::TooLarge { .. } => "too-large",
             Self::Malformed { .. } => "malformed",
+            Self::Foreign => "foreign",
             Self::BrokeOff => "broke-off",
         }
     }

@@ -34,6 +34,7 @@
 #![deny(missing_docs)]
 
 mod body;
+mod bulk;
 mod caller;
 mod client;
 mod error;

@@ -8,6 +8,7 @@ mod value;
 
 use std::fmt;
 
+use bytes::Bytes;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_core::value::{C, DataSetSequence};
 use dicom_core::{DataElement, Length, PrimitiveValue, Tag, VR};
@@ -111,6 +112,34 @@ impl Metadata {
         }
         Ok(Self { dataset, bulk: walk.bulk, unreadable: walk.unreadable })
     }
+}
+
+impl Metadata {
+    /// Puts bulk data, little endian as everything on the wire, into the place that `reference` names
+    /// and takes the reference off the list. A reference to a place that is not there changes nothing.
+    pub fn fill(&mut self, reference: &BulkDataRef, bytes: Bytes) {
+        let Some(value) = value::from_bytes(reference.vr, bytes.into()) else { return };
+        let element = DataElement::new(reference.tag, reference.vr, value);
+        if place(&mut self.dataset, &reference.path, element) {
+            self.bulk.retain(|other| other != reference);
+        }
+    }
+}
+
+/// Puts `element` into the item at the end of `path`; whether there is one.
+fn place(dataset: &mut InMemDicomObject, path: &[(Tag, usize)], element: InMemElement) -> bool {
+    let Some(((tag, index), rest)) = path.split_first() else {
+        dataset.put(element);
+        return true;
+    };
+    let (mut element, mut done) = (Some(element), false);
+    dataset.update_value(*tag, |value| {
+        let item = value.items_mut().and_then(|items| items.get_mut(*index));
+        if let (Some(item), Some(element)) = (item, element.take()) {
+            done = place(item, rest, element);
+        }
+    });
+    done
 }
 
 impl fmt::Debug for Metadata {
@@ -563,6 +592,29 @@ mod tests {
         assert!(read.bulk.contains(&lut));
         assert!(read.dataset.element(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA).is_err());
         assert!(!format!("{read:?}{:?}", read.bulk).contains("elsewhere"));
+    }
+
+    #[test]
+    fn bulk_data_are_put_where_they_belong() {
+        let mut metadata = read(json!({
+            "00281201": {"vr": "OW", "BulkDataURI": "red"},
+            "00480105": {"vr": "SQ", "Value": [{}, {"00282000": {"vr": "OB", "BulkDataURI": "icc"}}]},
+        }));
+        for reference in metadata.bulk.clone() {
+            metadata.fill(&reference, Bytes::from_static(&[1, 0, 2, 0]));
+        }
+        assert!(metadata.bulk.is_empty());
+        let red = metadata.dataset.get(Tag(0x28, 0x1201)).unwrap();
+        assert_eq!(red.value().primitive(), Some(&PrimitiveValue::U16([1, 2][..].into())));
+        let paths = metadata.dataset.get(Tag(0x48, 0x105)).unwrap().items().unwrap();
+        assert!(paths[1].get(Tag(0x28, 0x2000)).is_some());
+        let nowhere = BulkDataRef {
+            path: vec![(Tag(0x48, 0x105), 7)],
+            tag: Tag(0x28, 0x2000),
+            vr: VR::OB,
+            uri: String::new(),
+        };
+        metadata.fill(&nowhere, Bytes::from_static(&[1]));
     }
 
     #[test]

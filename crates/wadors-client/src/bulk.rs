@@ -1,0 +1,102 @@
+//! Bulk data that metadata name by URI (PS3.18 §10.4.1.1.5), from the archive's own origin only.
+
+use bytes::Bytes;
+use dicomweb_types::{InstancePath, MediaRange};
+use url::Url;
+
+use crate::body::first_part;
+use crate::caller::Caller;
+use crate::client::Client;
+use crate::error::UpstreamError;
+use crate::metadata::BulkDataRef;
+
+const ACCEPT: &str = r#"multipart/related; type="application/octet-stream"; transfer-syntax=*"#;
+
+impl Client {
+    /// Fetches what `reference`, met in the metadata of the instance at `path`, names: at most
+    /// `limit` bytes. [`Metadata::fill`](crate::Metadata::fill) puts it in its place.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Foreign`] where the URI leads to another origin, which is never asked: it may
+    /// be one that only we can reach, and the caller's credentials are for the archive (R7.3).
+    pub async fn bulk_data(
+        &self,
+        path: &InstancePath,
+        reference: &BulkDataRef,
+        caller: &Caller,
+        limit: u64,
+    ) -> Result<Bytes, UpstreamError> {
+        let url = self.bulk_url(path, &reference.uri)?;
+        let answer = self.get(url, ACCEPT, caller).await?;
+        let part = first_part(answer, limit.min(self.max_bytes()), is_bulk).await?;
+        Ok(part.body)
+    }
+
+    /// A URI, absolute or relative to the metadata it stands in.
+    fn bulk_url(&self, path: &InstancePath, uri: &str) -> Result<Url, UpstreamError> {
+        let metadata = self.instance_url(path, "/metadata");
+        let url = metadata.join(uri).map_err(|_| UpstreamError::Foreign)?;
+        let own = url.origin() == self.base().origin()
+            && url.username().is_empty()
+            && url.password().is_none();
+        if own { Ok(url) } else { Err(UpstreamError::Foreign) }
+    }
+}
+
+/// What a single part that is no multipart may be: anything but an error page or a data set.
+fn is_bulk(range: &MediaRange) -> bool {
+    range.main != "text" && range.main != "multipart" && !range.sub.ends_with("json")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::client::ClientConfig;
+
+    fn resolved(uri: &str) -> Result<String, UpstreamError> {
+        let client = Client::new(ClientConfig {
+            base: "http://archive:8042/dicom-web".parse().unwrap(),
+            timeout: Duration::from_secs(1),
+            max_bytes: 1,
+        });
+        let path = InstancePath {
+            study: "1".parse().unwrap(),
+            series: "2".parse().unwrap(),
+            instance: "3".parse().unwrap(),
+        };
+        client.unwrap().bulk_url(&path, uri).map(String::from)
+    }
+
+    #[test]
+    fn uris_are_resolved_against_the_metadata_they_stand_in() {
+        let instance = "http://archive:8042/dicom-web/studies/1/series/2/instances/3";
+        for (uri, expected) in [
+            ("bulk/00281201", format!("{instance}/bulk/00281201")),
+            ("../3/bulk/1", format!("{instance}/bulk/1")),
+            ("/bulk/7", "http://archive:8042/bulk/7".to_owned()),
+            ("http://archive:8042/b?x=1", "http://archive:8042/b?x=1".to_owned()),
+        ] {
+            assert_eq!(resolved(uri), Ok(expected), "{uri}");
+        }
+    }
+
+    #[test]
+    fn other_origins_are_never_asked() {
+        for uri in [
+            "http://other:8042/x",
+            "http://archive/x",
+            "https://archive:8042/x",
+            "//other/x",
+            "http://user:pw@archive:8042/x",
+            "http://169.254.169.254/latest",
+            "http://[::ffff:127.0.0.1]:8042/x",
+            "file:///etc/passwd",
+            "data:,x",
+            "http://[",
+        ] {
+            assert_eq!(resolved(uri), Err(UpstreamError::Foreign), "{uri}");
+        }
+    }
+}
