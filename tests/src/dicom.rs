@@ -43,6 +43,12 @@ impl TestImage {
         Self { path, rows, columns, frames: 1, pixels, patient: "Doe^Jane".into() }
     }
 
+    /// The same image of several frames; `pixels` holds all of them.
+    pub fn with_frames(mut self, frames: u32) -> Self {
+        self.frames = frames;
+        self
+    }
+
     /// `/studies/…/instances/…`.
     pub fn url_path(&self) -> String {
         format!("/{}", self.path)
@@ -84,7 +90,8 @@ impl TestImage {
             "00280101": one("US", json!(8)),
             "00280102": one("US", json!(7)),
             "00280103": one("US", json!(0)),
-            "00281050": one("DS", json!(127.5)),
+            // LINEAR with centre 128 and width 256 maps 0..=255 onto itself (PS3.3 C.11.2.1.2.1).
+            "00281050": one("DS", json!(128)),
             "00281051": one("DS", json!(256)),
         }])
     }
@@ -129,7 +136,7 @@ impl TestImage {
         for (number, value) in [(0x0100, 8_u16), (0x0101, 8), (0x0102, 7), (0x0103, 0)] {
             element(out, 0x0028, number, b"US", &value.to_le_bytes());
         }
-        text(out, 0x0028, 0x1050, b"DS", "127.5");
+        text(out, 0x0028, 0x1050, b"DS", "128");
         text(out, 0x0028, 0x1051, b"DS", "256");
         element(out, 0x7FE0, 0x0010, b"OB", &self.pixels);
     }

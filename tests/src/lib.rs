@@ -31,9 +31,13 @@ pub use orthanc::Orthanc;
 pub use proxy::{Finished, Proxy, lightbox, lightbox_binary, peak_memory};
 pub use scripted_origin::{Answer, Received, ScriptedOrigin, closed_port};
 
-/// Whether the slow system tests were asked for (`./run test all`).
-pub fn slow_tests_wanted() -> bool {
-    std::env::var("LIGHTBOX_TEST").is_ok_and(|tests| tests == "all")
+/// Whether the slow part named so is to run now; says aloud where it is not.
+pub fn slow_test(part: &str) -> bool {
+    let wanted = std::env::var("LIGHTBOX_TEST").is_ok_and(|tests| tests == "all");
+    if !wanted {
+        eprintln!("SKIPPED {part}: it is slow, ./run test all runs it");
+    }
+    wanted
 }
 
 /// Says aloud that a part of the tests is left out, and why. In CI (`CI=true`) that is a failure.

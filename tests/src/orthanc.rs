@@ -1,6 +1,5 @@
 //! A real Orthanc of one's own.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{Reply, client};
+use crate::{Reply, client, closed_port};
 
 const START: Duration = Duration::from_secs(60);
 const PLUGINS: &str = "/usr/share/orthanc/plugins";
@@ -29,7 +28,7 @@ impl Orthanc {
     pub async fn start() -> Result<Self, String> {
         let binary = binary()?;
         let folder = tempfile::tempdir().expect("a folder for its storage");
-        let port = free_port();
+        let port = closed_port();
         let plugins = [plugin("libOrthancDicomWeb.so")?, plugin("libOrthancGdcm.so")?];
         std::fs::write(folder.path().join("orthanc.json"), config(folder.path(), port, &plugins))
             .expect("its configuration is written");
@@ -163,10 +162,4 @@ fn plugin(name: &str) -> Result<PathBuf, String> {
     } else {
         Err(format!("{name} is not installed (Debian: {package})"))
     }
-}
-
-/// Orthanc takes no port of the system's choice; another process may get this one in between.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
 }

@@ -1,19 +1,19 @@
 //! The real binary: as a server behind its real door, and as a command.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::{Reply, client};
+use crate::{Reply, client, closed_port};
 
 /// How long the binary may take until it listens.
 const START: Duration = Duration::from_secs(20);
 
-/// `lightbox serve` as a child process on ports of the system's choice; killed with the value.
+/// `lightbox serve` as a child process on free ports; killed with the value.
 #[derive(Debug)]
 pub struct Proxy {
     child: Child,
@@ -31,61 +31,60 @@ impl Proxy {
 
     /// The same with configuration keys set, through the environment.
     pub async fn start_with(upstream: &str, keys: &[(&str, &str)]) -> Self {
-        let mut command = command();
-        command.args(["serve", "--upstream", upstream, "--listen", "127.0.0.1:0"]);
-        for (key, value) in keys {
-            command.env(format!("LIGHTBOX_{}", key.to_ascii_uppercase()), value);
-        }
-        Self::spawn(command).await
+        let arguments = ["serve", "--upstream", upstream].map(OsString::from);
+        let keys = keys.iter().map(|(key, value)| (variable(key), (*value).to_owned())).collect();
+        Self::spawn(arguments.to_vec(), keys).await
     }
 
     /// `lightbox demo` over a folder, or over its own sample studies.
     pub async fn demo(folder: Option<&Path>) -> Self {
-        let mut command = command();
-        command.args(["demo", "--listen", "127.0.0.1:0"]);
+        let mut arguments = vec![OsString::from("demo")];
         if let Some(folder) = folder {
-            command.arg("--folder").arg(folder);
+            arguments.extend([OsString::from("--folder"), folder.into()]);
         }
-        Self::spawn(command).await
+        Self::spawn(arguments, Vec::new()).await
     }
 
-    async fn spawn(mut command: Command) -> Self {
-        command.env("LIGHTBOX_ADMIN_LISTEN", "127.0.0.1:0");
-        // Waiting for a line must not stop the origin that runs on the test's own thread.
-        tokio::task::spawn_blocking(move || Self::wait_until_it_listens(command))
-            .await
-            .expect("the proxy starts")
+    async fn spawn(arguments: Vec<OsString>, keys: Vec<(String, String)>) -> Self {
+        // Waiting must not stop the origin that runs on the test's own thread.
+        let started = tokio::task::spawn_blocking(move || {
+            // A port that was free a moment ago may be another test's by now.
+            (0..5).find_map(|_| Self::try_spawn(&arguments, &keys))
+        });
+        started.await.expect("the proxy starts").expect("a free port is found")
     }
 
-    fn wait_until_it_listens(mut command: Command) -> Self {
-        let mut child = command
+    /// `None` where it ended because an address was taken.
+    fn try_spawn(arguments: &[OsString], keys: &[(String, String)]) -> Option<Self> {
+        let [door, admin] = [(); 2].map(|()| format!("127.0.0.1:{}", closed_port()));
+        let mut child = command()
+            .args(arguments)
+            .args(["--listen", &door])
+            .env("LIGHTBOX_ADMIN_LISTEN", &admin)
+            .envs(keys.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary runs");
         let log = Arc::new(Mutex::new(String::new()));
-        let (sender, lines) = mpsc::channel();
-        follow(child.stdout.take().expect("piped"), log.clone(), sender.clone());
-        follow(child.stderr.take().expect("piped"), log.clone(), sender);
-        let (mut door, mut admin) = (None, None);
+        follow(child.stdout.take().expect("piped"), log.clone());
+        follow(child.stderr.take().expect("piped"), log.clone());
+        let mut proxy = Self { child, door, admin, log, client: client() };
         let deadline = Instant::now() + START;
-        while door.is_none() || admin.is_none() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = lines.recv_timeout(left) else {
-                let _ = child.kill();
-                panic!("the proxy does not listen; it said:\n{}", log.lock().unwrap());
-            };
-            match listening_address(&line) {
-                Some(address) if line.contains("admin") || line.contains("health") => {
-                    admin.get_or_insert(address);
-                }
-                Some(address) => drop(door.get_or_insert(address)),
-                None => {}
+        while Instant::now() < deadline {
+            let listens = TcpStream::connect(&proxy.door).is_ok();
+            if proxy.is_alive() && listens {
+                return Some(proxy);
             }
+            if !proxy.is_alive() {
+                let said = proxy.log();
+                assert!(said.contains("cannot listen"), "the proxy ended at its start:\n{said}");
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
-        let (door, admin) = (door.expect("just checked"), admin.expect("just checked"));
-        Self { child, door, admin, log, client: client() }
+        panic!("the proxy does not listen; it said:\n{}", proxy.log());
     }
 
     /// `http://127.0.0.1:PORT`, without a slash at the end.
@@ -255,43 +254,24 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
 }
 
-fn follow(
-    stream: impl Read + Send + 'static,
-    log: Arc<Mutex<String>>,
-    lines: mpsc::Sender<String>,
-) -> JoinHandle<()> {
+fn follow(stream: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             let mut log = log.lock().unwrap();
             log.push_str(&line);
             log.push('\n');
-            // Nobody waits for lines once the proxy listens.
-            let _ = lines.send(line);
         }
-    })
+    });
 }
 
-/// `127.0.0.1:PORT` of a line that says where the process listens.
-fn listening_address(line: &str) -> Option<String> {
-    if !line.contains("listening") {
-        return None;
-    }
-    let from = &line[line.find("127.0.0.1:")?..];
-    let end = from.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':');
-    Some(from[..end.unwrap_or(from.len())].to_owned())
+/// The environment variable of a configuration key.
+fn variable(key: &str) -> String {
+    format!("LIGHTBOX_{}", key.to_ascii_uppercase())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_read_from_lines_that_announce_them() {
-        let found = |line| listening_address(line);
-        assert_eq!(found("listening on http://127.0.0.1:81/").as_deref(), Some("127.0.0.1:81"));
-        assert_eq!(found("listening address=127.0.0.1:81").as_deref(), Some("127.0.0.1:81"));
-        assert_eq!(found("try http://127.0.0.1:81/"), None);
-    }
 
     #[test]
     fn a_process_has_used_memory() {

@@ -329,7 +329,7 @@ async fn read_body(mut body: Incoming, state: &State) -> (Bytes, u64) {
 struct ScriptedBody {
     script: Script,
     sent: usize,
-    pause: Option<Pin<Box<tokio::time::Sleep>>>,
+    pause: Pause,
     bytes_out: Arc<AtomicU64>,
 }
 
@@ -344,22 +344,31 @@ impl ScriptedBody {
             Script::Chunks { chunks, pause } => {
                 let Some(chunk) = chunks.get(self.sent).cloned() else { return Poll::Ready(None) };
                 if !first && !pause.is_zero() {
-                    let length = *pause;
-                    let sleep =
-                        self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(length)));
-                    std::task::ready!(sleep.as_mut().poll(context));
-                    self.pause = None;
+                    std::task::ready!(waited(&mut self.pause, *pause, context));
                 }
                 Poll::Ready(Some(Ok(chunk)))
             }
             Script::Broken(body) if first => Poll::Ready(Some(Ok(body.clone()))),
-            Script::Broken(_) => Poll::Ready(Some(Err(std::io::Error::other("scripted break")))),
+            Script::Broken(_) => {
+                // What was sent before must be on its way.
+                std::task::ready!(waited(&mut self.pause, Duration::from_millis(50), context));
+                Poll::Ready(Some(Err(std::io::Error::other("scripted break"))))
+            }
             Script::Endless(chunk) => Poll::Ready(Some(Ok(chunk.clone()))),
             Script::Stalled(body) if first => Poll::Ready(Some(Ok(body.clone()))),
             Script::Stalled(_) => Poll::Pending,
             Script::Fed(receiver) => receiver.poll_recv(context).map(|chunk| chunk.map(Ok)),
         }
     }
+}
+
+type Pause = Option<Pin<Box<tokio::time::Sleep>>>;
+
+fn waited(pause: &mut Pause, length: Duration, context: &mut Context<'_>) -> Poll<()> {
+    let sleep = pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(length)));
+    std::task::ready!(sleep.as_mut().poll(context));
+    *pause = None;
+    Poll::Ready(())
 }
 
 impl Body for ScriptedBody {
