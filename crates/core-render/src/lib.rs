@@ -6,26 +6,46 @@
 #![deny(missing_docs)]
 
 mod attributes;
+mod codec;
+mod colour;
+mod dataset;
+mod encode;
 mod error;
+mod frame;
+mod geometry;
 mod limits;
+mod lut;
+mod overlay;
+mod part10;
+mod pipeline;
+mod pixel;
 mod source;
 mod spec;
 
-pub use attributes::ImageAttributes;
+pub use attributes::{
+    CellKind, ImageAttributes, Modality, Padding, Photometric, PlanarConfiguration, Voi,
+    number_of_frames, representative_frame,
+};
+pub use colour::palette::Palette;
 pub use error::{RenderError, Result};
+pub use frame::frames_cannot_be_cut;
 pub use limits::Limits;
+pub use lut::lookup::Lut;
+pub use overlay::OverlayPlane;
 pub use source::{FrameChoice, Picture, RenderJob, Source, Stage};
 pub use spec::{
     Extent, Framing, Output, Overlays, Quality, RenderSpec, SourceRect, SpecError, Viewport,
     VoiFunction, Window,
 };
 
+/// Names the pixels this version makes: part of every cache key and ETag. Changes with each release
+/// that changes a picture.
+pub const RENDERER_VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Draws one frame, telling `observe` as each stage begins.
 ///
 /// # Errors
 /// What is wrong with the source, or what this renderer cannot draw: [`RenderError`].
 pub fn render(job: &RenderJob, observe: &mut dyn FnMut(Stage)) -> Result<Picture> {
-    observe(Stage::Decode);
-    let _ = job;
-    Err(RenderError::NotAnImage)
+    pipeline::run(job, observe)
 }

@@ -1,1 +1,50 @@
+//! A DICOMweb client: instances, metadata and single frames over WADO-RS (PS3.18 §10.4).
+//!
+//! It knows HTTP and `multipart/related`, and reads both as archives really write them; it knows no
+//! pixels. What it hands out is bytes, a transfer syntax, and a DICOM data set.
+//!
+//! - No redirect is followed, nothing is decompressed, no proxy or cookie store is used.
+//! - The credentials of the [`Caller`] go with every fetch, to the configured origin only.
+//! - Every answer is bounded in bytes and every wait in time ([`ClientConfig`]).
+//! - Errors and logs carry no URL, UID or header value.
+//!
+//! ```
+//! use dicomweb_types::{FrameNumber, InstancePath};
+//! use std::time::Duration;
+//! use wadors_client::{Caller, Client, ClientConfig, UpstreamError};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let client = Client::new(ClientConfig {
+//!     base: "http://127.0.0.1:9/dicom-web".parse()?, // nobody listens there
+//!     timeout: Duration::from_secs(5),
+//!     max_bytes: 2 << 30,
+//! })?;
+//! let path = InstancePath {
+//!     study: "1.2.3".parse()?,
+//!     series: "1.2.3.4".parse()?,
+//!     instance: "1.2.3.4.5".parse()?,
+//! };
+//! let answer = client.frame(&path, FrameNumber::FIRST, &Caller::anonymous()).await;
+//! assert!(matches!(answer, Err(UpstreamError::Unreachable { .. })));
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+#![deny(missing_docs)]
 
+mod body;
+mod caller;
+mod client;
+mod error;
+mod frames;
+mod instance;
+mod metadata;
+pub mod multipart;
+
+pub use caller::Caller;
+pub use client::{Client, ClientConfig};
+pub use error::{ClientError, UpstreamError};
+pub use frames::Frame;
+pub use instance::{InstanceAnswer, SizeLimit};
+pub use metadata::{BulkDataRef, Metadata};

@@ -1,0 +1,94 @@
+//! JPEG 2000 and HTJ2K (PS3.5 §8.2.4 and 8.2.14), decoded by OpenJPEG.
+
+use native_codecs::jpeg2000::{self, Component};
+
+use crate::attributes::Photometric;
+use crate::codec::{Decoded, Encoded, SampleSpace, coded_layout, note};
+use crate::colour::rgb::ColourSpace;
+use crate::error::{RenderError, Result};
+use crate::pixel::cells::{Cells, mask};
+
+pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Result<Decoded> {
+    let failed = |error| RenderError::decode("JPEG 2000", error);
+    let header = jpeg2000::header(encoded.bytes).map_err(failed)?;
+    encoded.limits.check_source(header.height, header.width)?;
+    if header.components > 4 {
+        return Err(RenderError::unsupported(format!("JPEG 2000 of {} components", header.components)));
+    }
+    let reduce = (encoded.halvings)(header.width, header.height).min(header.levels);
+    let image = jpeg2000::decode(encoded.bytes, reduce).map_err(failed)?;
+    note("JPEG 2000", image.warning, warnings);
+    let (samples, space) = match image.components.len() {
+        0 => return Err(RenderError::decode("JPEG 2000", "there is no component")),
+        // A second or fourth component is opacity.
+        1 | 2 => (&image.components[..1], SampleSpace::Single),
+        _ => (&image.components[..3], SampleSpace::Colour(colour(encoded, header.mct))),
+    };
+    let precision = samples.iter().map(|c| c.precision).max().unwrap_or(8);
+    Ok(Decoded {
+        columns: samples[0].width,
+        rows: samples[0].height,
+        full: (header.width, header.height),
+        cells: cells(samples, precision)?,
+        layout: coded_layout(encoded, precision, samples[0].signed),
+        space,
+    })
+}
+
+/// R6.3: the codestream's own transform is trusted. Without one, samples are what the data set calls
+/// them, unless it names a transform that only a codestream can have.
+fn colour(encoded: &Encoded<'_>, mct: bool) -> ColourSpace {
+    match encoded.attributes.photometric {
+        Photometric::YbrFull | Photometric::YbrFull422 if !mct => ColourSpace::YbrFull,
+        Photometric::YbrPartial420 | Photometric::YbrPartial422 if !mct => ColourSpace::YbrPartial,
+        _ => ColourSpace::Rgb,
+    }
+}
+
+/// Components to interleaved cells; negative samples in two's complement.
+fn cells(components: &[Component], precision: u8) -> Result<Cells> {
+    let pixels = components[0].data.len();
+    if components.iter().any(|component| component.data.len() != pixels) {
+        return Err(RenderError::unsupported("JPEG 2000 with subsampled components"));
+    }
+    let bits = mask(precision.min(32));
+    let all = (0..pixels).flat_map(|pixel| components.iter().map(move |c| c.data[pixel] as u32 & bits));
+    Ok(match precision {
+        1..=8 => Cells::U8(match components {
+            [grey] => grey.data.iter().map(|&v| (v as u32 & bits) as u8).collect(),
+            _ => all.map(|cell| cell as u8).collect(),
+        }),
+        9..=16 => Cells::U16(match components {
+            [grey] => grey.data.iter().map(|&v| (v as u32 & bits) as u16).collect(),
+            _ => all.map(|cell| cell as u16).collect(),
+        }),
+        _ => Cells::U32(all.collect()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(data: &[i32], precision: u8) -> Component {
+        Component { width: data.len() as u32, height: 1, precision, signed: true, data: data.to_vec() }
+    }
+
+    #[test]
+    fn negative_samples_become_twos_complement_of_their_precision() {
+        let cells = cells(&[component(&[-1, 5, -2048], 12)], 12).unwrap();
+        assert!(matches!(cells, Cells::U16(cells) if cells == [0xFFF, 5, 0x800]));
+    }
+
+    #[test]
+    fn components_are_interleaved() {
+        let planes = [component(&[1, 2], 8), component(&[3, 4], 8), component(&[5, 6], 8)];
+        assert!(matches!(cells(&planes, 8), Ok(Cells::U8(cells)) if cells.as_ref() == [1, 3, 5, 2, 4, 6]));
+    }
+
+    #[test]
+    fn subsampled_components_are_refused_not_misread() {
+        let planes = [component(&[1, 2], 8), component(&[3], 8), component(&[5], 8)];
+        assert!(matches!(cells(&planes, 8), Err(RenderError::Unsupported { .. })));
+    }
+}

@@ -1,0 +1,4 @@
+//! Colour samples to RGB.
+
+pub(crate) mod palette;
+pub(crate) mod rgb;

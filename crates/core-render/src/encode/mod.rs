@@ -1,0 +1,16 @@
+//! Rasters to bytes.
+
+mod jpeg;
+mod png;
+
+use crate::error::Result;
+use crate::pixel::raster::Raster;
+use crate::spec::Output;
+
+/// Encodes a raster; the bytes carry no metadata.
+pub(crate) fn encode(raster: &Raster, output: Output) -> Result<Vec<u8>> {
+    match output {
+        Output::Jpeg(quality) => jpeg::encode(raster, quality),
+        Output::Png => png::encode(raster),
+    }
+}

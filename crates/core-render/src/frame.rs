@@ -1,0 +1,223 @@
+//! A source to the attributes and the bytes of one frame.
+
+use bytes::Bytes;
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
+use dicom_object::InMemDicomObject;
+use dicomweb_types::{FrameNumber, TransferSyntax};
+
+use crate::attributes::{ImageAttributes, representative_frame};
+use crate::codec::Codec;
+use crate::codec::encapsulated::{ExtendedOffsets, Frames};
+use crate::dataset::primitive;
+use crate::error::{RenderError, Result};
+use crate::limits::Limits;
+use crate::part10::{self, DicomFile, PixelData};
+use crate::pixel::native;
+use crate::source::{FrameChoice, Source};
+
+/// One frame, still encoded.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub attributes: ImageAttributes,
+    pub transfer_syntax: TransferSyntax,
+    /// Native cells, little endian, from bit 0 on; or the codestream.
+    pub bytes: Bytes,
+    pub warnings: Vec<String>,
+}
+
+impl Frame {
+    /// Opens the frame that a source names.
+    pub(crate) fn open(source: &Source, limits: &Limits) -> Result<Self> {
+        match source {
+            Source::File { bytes, frame } => Self::of_file(part10::read(bytes, limits)?, *frame, limits),
+            Source::Frame { attributes, transfer_syntax, bytes } => {
+                limits.check_bytes(bytes.len() as u64)?;
+                Ok(Self {
+                    warnings: attributes.warnings.clone(),
+                    attributes: ImageAttributes::clone(attributes),
+                    transfer_syntax: transfer_syntax.clone(),
+                    bytes: bytes.clone(),
+                })
+            }
+        }
+    }
+
+    fn of_file(file: DicomFile, choice: FrameChoice, limits: &Limits) -> Result<Self> {
+        let DicomFile { dataset, transfer_syntax, pixel_data, mut warnings } = file;
+        let first = ImageAttributes::of_frame(&dataset, FrameNumber::FIRST)?;
+        let Some(pixel_data) = pixel_data else {
+            return Err(RenderError::damaged("there are no pixel data"));
+        };
+        if transfer_syntax.is_video() {
+            return Err(RenderError::unsupported(format!("video ({})", transfer_syntax.uid())));
+        }
+        limits.check_source(first.rows, first.columns)?;
+        let stored = Stored::find(&pixel_data, &dataset, &first, &transfer_syntax, &mut warnings)?;
+        let frame = stored.choose(choice, &dataset)?;
+        let attributes = ImageAttributes::of_frame(&dataset, frame)?;
+        let bytes = stored.frame(frame, &attributes, &pixel_data)?;
+        if pixel_data.truncated {
+            warnings.push("the file breaks off within the pixel data".to_owned());
+        }
+        warnings.extend(attributes.warnings.iter().cloned());
+        Ok(Self { attributes, transfer_syntax, bytes, warnings })
+    }
+}
+
+/// How the frames lie in the pixel data.
+enum Stored {
+    Native { frames: u32 },
+    Encapsulated(Frames),
+}
+
+impl Stored {
+    fn find(
+        pixel_data: &PixelData,
+        dataset: &InMemDicomObject,
+        attributes: &ImageAttributes,
+        syntax: &TransferSyntax,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
+        if pixel_data.value.is_empty() {
+            return Err(RenderError::damaged("the pixel data are empty"));
+        }
+        let declared = attributes.number_of_frames;
+        let starts_with_item = pixel_data.value.starts_with(&[0xFE, 0xFF, 0x00, 0xE0]);
+        if pixel_data.encapsulated || (starts_with_item && syntax.is_encapsulated()) {
+            let extended = extended_offsets(dataset);
+            return Frames::find(&pixel_data.value, declared, &extended, warnings).map(Self::Encapsulated);
+        }
+        // R6.7: native data under an encapsulated syntax.
+        if syntax.is_encapsulated() && Codec::sniff(&pixel_data.value).is_none() {
+            warnings.push("the pixel data are native, against the transfer syntax".to_owned());
+        }
+        let bits = native::frame_bits(attributes).max(1);
+        let held = (pixel_data.value.len() as u64 * 8).div_ceil(bits).max(1);
+        let frames = u64::from(declared).min(held) as u32;
+        if frames < declared {
+            warnings.push(format!("{declared} frames are declared, {frames} are there"));
+        }
+        Ok(Self::Native { frames })
+    }
+
+    fn count(&self) -> u32 {
+        match self {
+            Self::Native { frames } => *frames,
+            Self::Encapsulated(frames) => frames.count(),
+        }
+    }
+
+    fn choose(&self, choice: FrameChoice, dataset: &InMemDicomObject) -> Result<FrameNumber> {
+        let frames = self.count();
+        match choice {
+            FrameChoice::Number(frame) if frame.get() <= frames => Ok(frame),
+            FrameChoice::Number(frame) => Err(RenderError::FrameOutOfRange { frame, frames }),
+            FrameChoice::Representative => {
+                let named = representative_frame(dataset);
+                let middle = FrameNumber::new(frames / 2 + 1).unwrap_or(FrameNumber::FIRST);
+                Ok(if named.get() <= frames { named } else { middle })
+            }
+        }
+    }
+
+    fn frame(
+        &self,
+        frame: FrameNumber,
+        attributes: &ImageAttributes,
+        pixel_data: &PixelData,
+    ) -> Result<Bytes> {
+        match self {
+            Self::Encapsulated(frames) => frames.frame(frame),
+            Self::Native { .. } => Ok(native_frame(frame, attributes, pixel_data)),
+        }
+    }
+}
+
+fn extended_offsets(dataset: &InMemDicomObject) -> ExtendedOffsets {
+    let bytes = primitive(dataset, tags::EXTENDED_OFFSET_TABLE).map(|value| value.to_bytes());
+    let offsets = bytes.iter().flat_map(|bytes| bytes.as_chunks::<8>().0);
+    ExtendedOffsets { offsets: offsets.map(|offset| u64::from_le_bytes(*offset)).collect() }
+}
+
+/// The cells of one frame of native pixel data; what is missing at the end is left out.
+fn native_frame(frame: FrameNumber, attributes: &ImageAttributes, pixel_data: &PixelData) -> Bytes {
+    let value = &pixel_data.value;
+    let bits = native::frame_bits(attributes);
+    let start = bits.saturating_mul(frame.index() as u64);
+    let end = (start + bits).min(value.len() as u64 * 8);
+    let start_byte = (start / 8).min(value.len() as u64) as usize;
+    let bytes = value.slice(start_byte..end.div_ceil(8).max(start_byte as u64) as usize);
+    // R4.2: frames of single bits need not begin on a byte.
+    match start % 8 {
+        0 => to_little_endian(bytes, attributes, pixel_data),
+        shift => shift_down(&bytes, shift as u32),
+    }
+}
+
+fn shift_down(bytes: &[u8], shift: u32) -> Bytes {
+    let next = bytes.iter().skip(1).copied().chain([0]);
+    bytes.iter().zip(next).map(|(low, high)| low >> shift | high << (8 - shift)).collect()
+}
+
+/// Big-endian cells; those of 8 bits lie swapped within words, if the element is of words (PS3.5
+/// §8.2 with Annex A.3).
+fn to_little_endian(bytes: Bytes, attributes: &ImageAttributes, pixel_data: &PixelData) -> Bytes {
+    if !pixel_data.big_endian {
+        return bytes;
+    }
+    let width = match attributes.bits_allocated {
+        1 | 8 if pixel_data.words => 2,
+        1 | 8 => return bytes,
+        bits => usize::from(bits) / 8,
+    };
+    bytes.chunks(width).flat_map(|cell| cell.iter().rev()).copied().collect()
+}
+
+/// Whether a whole object has to be fetched for its pixels: archives cut no frames of these right.
+pub fn frames_cannot_be_cut(dataset: &InMemDicomObject) -> bool {
+    const FLOATS: [Tag; 2] = [tags::FLOAT_PIXEL_DATA, tags::DOUBLE_FLOAT_PIXEL_DATA];
+    FLOATS.iter().any(|&tag| dataset.get(tag).is_some())
+        || crate::dataset::integer(dataset, tags::BITS_ALLOCATED) == Some(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attributes::tests::image;
+
+    fn pixels(value: &'static [u8]) -> PixelData {
+        let value = Bytes::from_static(value);
+        PixelData { value, encapsulated: false, big_endian: false, words: true, truncated: false }
+    }
+
+    fn frame(number: u32) -> FrameNumber {
+        FrameNumber::new(number).unwrap()
+    }
+
+    #[test]
+    fn single_bit_frames_begin_within_a_byte() {
+        // Frames of 3 pixels: 0b101, 0b011, 0b110, lowest bit first.
+        let data = pixels(&[0b1001_1101, 0b1]);
+        let attributes = image(1, 3, 1);
+        let bits = |n| native_frame(frame(n), &attributes, &data)[0] & 0b111;
+        assert_eq!([bits(1), bits(2), bits(3)], [0b101, 0b011, 0b110]);
+    }
+
+    #[test]
+    fn big_endian_cells_are_turned() {
+        let mut data = pixels(&[1, 2, 3, 4]);
+        data.big_endian = true;
+        let turned = |bits| native_frame(frame(1), &image(1, 32 / u32::from(bits), bits), &data);
+        assert_eq!(turned(16).as_ref(), [2, 1, 4, 3]);
+        assert_eq!(turned(32).as_ref(), [4, 3, 2, 1]);
+        assert_eq!(turned(8).as_ref(), [2, 1, 4, 3]);
+        data.words = false;
+        assert_eq!(native_frame(frame(1), &image(1, 4, 8), &data).as_ref(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_frame_outside_is_empty_not_a_panic() {
+        assert!(native_frame(frame(u32::MAX), &image(9, 9, 16), &pixels(&[1, 2])).is_empty());
+    }
+}

@@ -1,0 +1,461 @@
+//! A DICOM file to its data set and pixel data (PS3.10 §7, PS3.5 §7 and A.4).
+//!
+//! The elements are walked here before the parser sees them, for three reasons: no length is
+//! believed before it was held against the bytes that are there, nesting is bounded before anything
+//! recurses, and pixel data stay where they are instead of being copied into an object.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
+use dicom_dictionary_std::tags;
+use dicom_encoding::TransferSyntaxIndex;
+use dicom_object::InMemDicomObject;
+use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+use dicomweb_types::TransferSyntax;
+
+use crate::error::{RenderError, Result};
+use crate::limits::Limits;
+
+/// Sequences within sequences. Real objects have fewer than ten levels.
+const DEEPEST: usize = 48;
+
+/// A file, taken apart.
+#[derive(Debug)]
+pub(crate) struct DicomFile {
+    /// Everything before the pixel data, private groups left out. Where the pixels are floats, an
+    /// empty element of their kind says so.
+    pub dataset: InMemDicomObject,
+    pub transfer_syntax: TransferSyntax,
+    pub pixel_data: Option<PixelData>,
+    pub warnings: Vec<String>,
+}
+
+/// The value of (7FE0,0010), (7FE0,0008) or (7FE0,0009), as it stands in the file.
+#[derive(Debug, Clone)]
+pub(crate) struct PixelData {
+    pub value: Bytes,
+    /// The element has undefined length: a sequence of items, whatever the transfer syntax says.
+    pub encapsulated: bool,
+    /// Cells are big endian (Explicit VR Big Endian).
+    pub big_endian: bool,
+    /// The element is of 16-bit words (OW), which matters to 8-bit cells in big endian.
+    pub words: bool,
+    /// The element promises more bytes than the file has.
+    pub truncated: bool,
+}
+
+/// Takes a file apart.
+///
+/// # Errors
+/// [`RenderError::NotDicom`], [`RenderError::Damaged`] before the pixel data, or
+/// [`RenderError::TooLarge`] once inflated.
+pub(crate) fn read(file: &Bytes, limits: &Limits) -> Result<DicomFile> {
+    limits.check_bytes(file.len() as u64)?;
+    let mut warnings = Vec::new();
+    let start = dataset_start(file)?;
+    let (meta_syntax, start) = read_meta(file, start)?;
+    let (body, transfer_syntax) = match meta_syntax {
+        Some(TransferSyntax::DeflatedExplicitLittleEndian) => {
+            let inflated = inflate(&file[start..], limits, &mut warnings)?;
+            (inflated, TransferSyntax::DeflatedExplicitLittleEndian)
+        }
+        Some(syntax) => (file.slice(start..), syntax),
+        None => {
+            let body = file.slice(start..);
+            let syntax = guess_encoding(&body)?;
+            warnings.push("no transfer syntax is declared; it was taken from the data".to_owned());
+            (body, syntax)
+        }
+    };
+    let walked = walk(&body, Encoding::of(&transfer_syntax))?;
+    let mut dataset = parse(&walked.kept, &transfer_syntax)?;
+    if let Some(float) = walked.float_tag {
+        dataset.put(DataElement::new(float, VR::OF, PrimitiveValue::Empty));
+    }
+    Ok(DicomFile { dataset, transfer_syntax, pixel_data: walked.pixel_data, warnings })
+}
+
+/// Where the meta group or, without one, the data set begins.
+fn dataset_start(file: &[u8]) -> Result<usize> {
+    if file.get(128..132) == Some(b"DICM".as_slice()) {
+        return Ok(132);
+    }
+    if file.starts_with(b"DICM") {
+        return Ok(4);
+    }
+    // No preamble: a bare data set begins with group 0002 or 0008, little or big endian.
+    match file.get(..4) {
+        Some([0x02 | 0x08, 0, _, 0] | [0, 0x08, 0, _]) => Ok(0),
+        _ => Err(RenderError::NotDicom { reason: "neither preamble nor data set".to_owned() }),
+    }
+}
+
+/// The transfer syntax of the meta group, and where the group ends.
+///
+/// Walked by tag, since the group length is wrong or absent in old files (R6.7).
+fn read_meta(file: &[u8], start: usize) -> Result<(Option<TransferSyntax>, usize)> {
+    let walker = Walker { data: file, encoding: Encoding::EXPLICIT_LITTLE };
+    let (mut at, mut syntax) = (start, None);
+    while file.get(at..at + 2) == Some(&[0x02, 0x00]) {
+        let header = walker.header(at)?;
+        let end = walker.value_end(&header, 0)?;
+        if header.tag == tags::TRANSFER_SYNTAX_UID {
+            let text = String::from_utf8_lossy(&file[header.value..end]);
+            syntax = Some(TransferSyntax::from_uid(text.trim()));
+        }
+        at = end;
+    }
+    if at == file.len() {
+        return Err(RenderError::NotDicom { reason: "no data set after the meta group".to_owned() });
+    }
+    Ok((syntax.filter(|s| !s.uid().is_empty()), at))
+}
+
+fn guess_encoding(body: &[u8]) -> Result<TransferSyntax> {
+    let first = body
+        .get(..6)
+        .ok_or_else(|| RenderError::NotDicom { reason: "the data set is too short".to_owned() })?;
+    let explicit = first[4].is_ascii_uppercase() && first[5].is_ascii_uppercase();
+    Ok(match (explicit, first[0]) {
+        (true, 0) => TransferSyntax::ExplicitBigEndian,
+        (true, _) => TransferSyntax::ExplicitLittleEndian,
+        (false, _) => TransferSyntax::ImplicitLittleEndian,
+    })
+}
+
+fn inflate(deflated: &[u8], limits: &Limits, warnings: &mut Vec<String>) -> Result<Bytes> {
+    let mut body = Vec::new();
+    let bounded = flate2::read::DeflateDecoder::new(deflated).take(limits.source_bytes + 1);
+    if let Err(error) = { bounded }.read_to_end(&mut body) {
+        if body.is_empty() {
+            return Err(RenderError::damaged(format!("it cannot be inflated: {error}")));
+        }
+        warnings.push("the deflated data set breaks off".to_owned());
+    }
+    limits.check_bytes(body.len() as u64)?;
+    Ok(body.into())
+}
+
+fn parse(kept: &[u8], transfer_syntax: &TransferSyntax) -> Result<InMemDicomObject> {
+    // The data set of every other syntax is Explicit VR Little Endian (PS3.5 A.4).
+    let uid = match transfer_syntax {
+        TransferSyntax::ImplicitLittleEndian | TransferSyntax::ExplicitBigEndian => {
+            transfer_syntax.uid()
+        }
+        _ => TransferSyntax::ExplicitLittleEndian.uid(),
+    };
+    let syntax = TransferSyntaxRegistry
+        .get(uid)
+        .ok_or_else(|| RenderError::unsupported(format!("transfer syntax {uid}")))?;
+    InMemDicomObject::read_dataset_with_ts(kept, syntax)
+        .map_err(|_| RenderError::damaged("an element before the pixel data cannot be read"))
+}
+
+#[derive(Clone, Copy)]
+struct Encoding {
+    explicit: bool,
+    big_endian: bool,
+}
+
+impl Encoding {
+    const EXPLICIT_LITTLE: Self = Self { explicit: true, big_endian: false };
+    const IMPLICIT_LITTLE: Self = Self { explicit: false, big_endian: false };
+
+    fn of(syntax: &TransferSyntax) -> Self {
+        match syntax {
+            TransferSyntax::ImplicitLittleEndian => Self::IMPLICIT_LITTLE,
+            TransferSyntax::ExplicitBigEndian => Self { explicit: true, big_endian: true },
+            _ => Self::EXPLICIT_LITTLE,
+        }
+    }
+}
+
+struct Walked {
+    /// The encoded elements worth parsing.
+    kept: Vec<u8>,
+    float_tag: Option<Tag>,
+    pixel_data: Option<PixelData>,
+}
+
+/// Walks the top level up to the pixel data.
+fn walk(body: &Bytes, encoding: Encoding) -> Result<Walked> {
+    let walker = Walker { data: body, encoding };
+    let mut walked = Walked { kept: Vec::new(), float_tag: None, pixel_data: None };
+    let mut at = 0;
+    // Fewer than eight bytes cannot be an element: trailing padding.
+    while body.len() - at >= 8 {
+        let header = walker.header(at)?;
+        if is_pixel_data(header.tag) {
+            walked.float_tag = Some(header.tag).filter(|&tag| tag != tags::PIXEL_DATA);
+            walked.pixel_data = Some(walker.pixel_data(&header, body));
+            break;
+        }
+        let end = walker.value_end(&header, 0)?;
+        if header.tag.group() % 2 == 0 {
+            walked.kept.extend_from_slice(&body[at..end]);
+        }
+        at = end;
+    }
+    Ok(walked)
+}
+
+fn is_pixel_data(tag: Tag) -> bool {
+    matches!(tag, tags::PIXEL_DATA | tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA)
+}
+
+struct Walker<'a> {
+    data: &'a [u8],
+    encoding: Encoding,
+}
+
+/// An element's header.
+struct Header {
+    tag: Tag,
+    /// `None` in Implicit VR and for items.
+    vr: Option<VR>,
+    /// `None`: undefined.
+    length: Option<u32>,
+    /// Where the value begins.
+    value: usize,
+}
+
+const ITEM: Tag = Tag(0xFFFE, 0xE000);
+const ITEM_END: Tag = Tag(0xFFFE, 0xE00D);
+const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
+
+impl Walker<'_> {
+    fn bytes<const N: usize>(&self, at: usize) -> Result<[u8; N]> {
+        self.data
+            .get(at..at.saturating_add(N))
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(|| RenderError::damaged("it breaks off before the pixel data"))
+    }
+
+    fn u16(&self, at: usize) -> Result<u16> {
+        let bytes = self.bytes(at)?;
+        Ok(if self.encoding.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+    }
+
+    fn u32(&self, at: usize) -> Result<u32> {
+        let bytes = self.bytes(at)?;
+        Ok(if self.encoding.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+    }
+
+    fn header(&self, at: usize) -> Result<Header> {
+        let tag = Tag(self.u16(at)?, self.u16(at + 2)?);
+        let (vr, length, value) = if tag.group() == 0xFFFE || !self.encoding.explicit {
+            (None, self.u32(at + 4)?, at + 8)
+        } else {
+            // An unknown VR has the long form, as every VR added since 1993 (PS3.5 §7.1.2).
+            let vr = VR::from_binary(self.bytes(at + 4)?).unwrap_or(VR::UN);
+            if has_long_form(vr) {
+                (Some(vr), self.u32(at + 8)?, at + 12)
+            } else {
+                (Some(vr), u32::from(self.u16(at + 6)?), at + 8)
+            }
+        };
+        Ok(Header { tag, vr, length: (length != u32::MAX).then_some(length), value })
+    }
+
+    /// Where the value ends; sequences are walked, since a parser will recurse into them.
+    fn value_end(&self, header: &Header, depth: usize) -> Result<usize> {
+        match header.length {
+            Some(length) => {
+                let end = self.end_of(header.value, length)?;
+                if self.is_sequence(header) {
+                    self.items(header.value, Some(end), depth + 1)?;
+                }
+                Ok(end)
+            }
+            None if matches!(header.vr, Some(VR::OB | VR::OW)) => self.fragments_end(header.value),
+            // PS3.5 §6.2.2: UN of undefined length holds Implicit VR Little Endian.
+            None if header.vr == Some(VR::UN) => {
+                Walker { data: self.data, encoding: Encoding::IMPLICIT_LITTLE }
+                    .items(header.value, None, depth + 1)
+            }
+            None => self.items(header.value, None, depth + 1),
+        }
+    }
+
+    fn is_sequence(&self, header: &Header) -> bool {
+        match header.vr {
+            Some(vr) => vr == VR::SQ,
+            // Implicit VR: a value that begins with an item is one, or harmlessly looks like one.
+            None => self.header(header.value).is_ok_and(|first| first.tag == ITEM && header.length != Some(0)),
+        }
+    }
+
+    fn end_of(&self, start: usize, length: u32) -> Result<usize> {
+        start
+            .checked_add(length as usize)
+            .filter(|&end| end <= self.data.len())
+            .ok_or_else(|| RenderError::damaged("an element is longer than the file"))
+    }
+
+    /// Walks items up to `end`, or to the delimiter; returns where they end.
+    fn items(&self, mut at: usize, end: Option<usize>, depth: usize) -> Result<usize> {
+        if depth > DEEPEST {
+            return Err(RenderError::damaged("its sequences are nested too deeply"));
+        }
+        while end.is_none_or(|end| at < end) {
+            let item = self.header(at)?;
+            match (item.tag, item.length) {
+                (SEQUENCE_END, _) => return Ok(item.value),
+                (ITEM, Some(length)) => {
+                    let item_end = self.end_of(item.value, length)?;
+                    self.elements(item.value, Some(item_end), depth)?;
+                    at = item_end;
+                }
+                (ITEM, None) => at = self.elements(item.value, None, depth)?,
+                _ => return Err(RenderError::damaged("a sequence holds something that is no item")),
+            }
+        }
+        Ok(at)
+    }
+
+    /// Walks the elements of an item up to `end`, or to the delimiter; returns where they end.
+    fn elements(&self, mut at: usize, end: Option<usize>, depth: usize) -> Result<usize> {
+        while end.is_none_or(|end| at < end) {
+            let header = self.header(at)?;
+            if header.tag == ITEM_END {
+                return Ok(header.value);
+            }
+            at = self.value_end(&header, depth)?;
+        }
+        Ok(at)
+    }
+
+    /// Skips the fragments of nested pixel data (an icon).
+    fn fragments_end(&self, mut at: usize) -> Result<usize> {
+        loop {
+            let item = self.header(at)?;
+            match (item.tag, item.length) {
+                (SEQUENCE_END, _) => return Ok(item.value),
+                (ITEM, Some(length)) => at = self.end_of(item.value, length)?,
+                _ => return Err(RenderError::damaged("a fragment is no item")),
+            }
+        }
+    }
+
+    fn pixel_data(&self, header: &Header, body: &Bytes) -> PixelData {
+        let there = body.len() - header.value;
+        let length = header.length.map_or(there, |length| length as usize);
+        let value = body.slice(header.value..header.value + length.min(there));
+        PixelData {
+            value,
+            encapsulated: header.length.is_none(),
+            big_endian: self.encoding.big_endian,
+            words: header.vr != Some(VR::OB),
+            truncated: length > there,
+        }
+    }
+}
+
+fn has_long_form(vr: VR) -> bool {
+    use VR::*;
+    matches!(vr, OB | OD | OF | OL | OV | OW | SQ | SV | UC | UN | UR | UT | UV)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An Explicit VR Little Endian element with a short value.
+    fn element(group: u16, element: u16, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend(group.to_le_bytes());
+        out.extend(element.to_le_bytes());
+        out.extend(vr);
+        if has_long_form(VR::from_binary(*vr).unwrap()) {
+            out.extend([0, 0]);
+            out.extend((value.len() as u32).to_le_bytes());
+        } else {
+            out.extend((value.len() as u16).to_le_bytes());
+        }
+        out.extend(value);
+        out
+    }
+
+    fn file(elements: &[Vec<u8>]) -> Bytes {
+        let mut out = vec![0; 128];
+        out.extend(b"DICM");
+        out.extend(element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1\0"));
+        out.extend(elements.concat());
+        out.into()
+    }
+
+    fn read(file: &Bytes) -> Result<DicomFile> {
+        super::read(file, &Limits::default())
+    }
+
+    #[test]
+    fn a_file_is_taken_apart() {
+        let read = read(&file(&[
+            element(0x28, 0x10, b"US", &[2, 0]),
+            element(0x29, 0x1010, b"OB", &[1; 40]),
+            element(0x7FE0, 0x10, b"OW", &[1, 2, 3, 4]),
+        ]))
+        .unwrap();
+        assert_eq!(read.transfer_syntax, TransferSyntax::ExplicitLittleEndian);
+        assert_eq!(read.dataset.element(tags::ROWS).unwrap().to_int::<u32>().unwrap(), 2);
+        assert!(read.dataset.get(Tag(0x29, 0x1010)).is_none(), "private groups are left out");
+        assert_eq!(read.pixel_data.unwrap().value.as_ref(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_bare_data_set_is_recognised_by_its_first_element() {
+        let bare: Bytes = element(8, 0x16, b"UI", b"1.2\0").into();
+        assert_eq!(read(&bare).unwrap().transfer_syntax, TransferSyntax::ExplicitLittleEndian);
+        let implicit: Bytes = vec![8, 0, 0x16, 0, 4, 0, 0, 0, b'1', b'.', b'2', 0].into();
+        assert_eq!(read(&implicit).unwrap().transfer_syntax, TransferSyntax::ImplicitLittleEndian);
+    }
+
+    #[test]
+    fn text_and_nothing_are_not_dicom() {
+        for bytes in [&b""[..], b"hello, this is text", &[0; 132]] {
+            let result = read(&Bytes::copy_from_slice(bytes));
+            assert!(matches!(result, Err(RenderError::NotDicom { .. })), "{bytes:?}");
+        }
+        assert!(matches!(read(&file(&[])), Err(RenderError::NotDicom { .. })));
+    }
+
+    #[test]
+    fn an_element_longer_than_the_file_is_refused_without_allocating() {
+        let mut long = element(0x28, 0x3006, b"OW", &[0; 4]);
+        long[8..12].copy_from_slice(&0xFFFF_FFF0_u32.to_le_bytes());
+        assert!(matches!(read(&file(&[long])), Err(RenderError::Damaged { .. })));
+    }
+
+    #[test]
+    fn pixel_data_longer_than_the_file_are_what_is_there() {
+        let mut long = element(0x7FE0, 0x10, b"OW", &[7; 6]);
+        long[8..12].copy_from_slice(&0xFFFF_FFF0_u32.to_le_bytes());
+        let pixels = read(&file(&[long])).unwrap().pixel_data.unwrap();
+        assert_eq!((pixels.value.len(), pixels.truncated), (6, true));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let mut nested = Vec::new();
+        for _ in 0..3000 {
+            nested.extend([0x08, 0, 0x40, 0x11, b'S', b'Q', 0, 0, 0xFF, 0xFF, 0xFF, 0xFF]);
+            nested.extend([0xFE, 0xFF, 0x00, 0xE0, 0xFF, 0xFF, 0xFF, 0xFF]);
+        }
+        assert!(matches!(read(&file(&[nested])), Err(RenderError::Damaged { .. })));
+    }
+
+    #[test]
+    fn inflated_data_are_bounded() {
+        use std::io::Write;
+        let mut deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        deflated.write_all(&vec![0; 1 << 20]).unwrap();
+        let mut bomb = vec![0; 128];
+        bomb.extend(b"DICM");
+        bomb.extend(element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1.99"));
+        bomb.extend(deflated.finish().unwrap());
+        let limits = Limits { source_bytes: 100_000, ..Limits::default() };
+        let result = super::read(&bomb.into(), &limits);
+        assert!(matches!(result, Err(RenderError::TooLarge { .. })));
+    }
+}

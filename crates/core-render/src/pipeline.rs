@@ -1,0 +1,148 @@
+//! The order of the stages, and why it is that one.
+//!
+//! ```text
+//! source -> frame -> cells                       decode
+//!   grey:   modality -> VOI -> polarity          one curve, sampled into a table
+//!   colour: palette, or YBR -> RGB
+//!   -> overlays                                  before scaling: they are in image pixels
+//!   -> region, size, mirror                      after the VOI: interpolating stored values would
+//!                                                mix padding and bend a non-linear VOI
+//!   -> bytes                                     encode
+//! ```
+
+use crate::attributes::{ImageAttributes, Voi};
+use crate::codec::{self, Decoded, Encoded, SampleSpace};
+use crate::colour::rgb::to_rgb;
+use crate::encode;
+use crate::error::{RenderError, Result};
+use crate::frame::Frame;
+use crate::geometry::Plan;
+use crate::lut::curve::{Curve, ResolvedVoi};
+use crate::pixel::cells::mask;
+use crate::pixel::raster::{Channels, Raster};
+use crate::source::{Picture, RenderJob, Stage};
+use crate::spec::{Overlays, RenderSpec};
+
+pub(crate) fn run(job: &RenderJob, observe: &mut dyn FnMut(Stage)) -> Result<Picture> {
+    observe(Stage::Decode);
+    let frame = Frame::open(&job.source, &job.limits)?;
+    let (attributes, mut warnings) = (frame.attributes, frame.warnings);
+    job.limits.check_source(attributes.rows, attributes.columns)?;
+    let plan_for = |columns, rows| {
+        Plan::new(job.spec.framing, columns, rows, attributes.pixel_aspect, &job.limits)
+    };
+    // Refuses an impossible region or size before the work.
+    plan_for(attributes.columns, attributes.rows)?;
+    let reducible = may_be_decoded_smaller(&attributes, &job.spec);
+    let halvings = |columns, rows| match plan_for(columns, rows) {
+        Ok(plan) if reducible => plan.halvings(),
+        _ => 0,
+    };
+    let encoded = Encoded {
+        attributes: &attributes,
+        bytes: &frame.bytes,
+        lossless: is_lossless(&frame.transfer_syntax),
+        limits: &job.limits,
+        halvings: &halvings,
+    };
+    let decoded = codec::decode(&frame.transfer_syntax, &encoded, &mut warnings)?;
+    let (columns, rows) = decoded.full;
+    if (columns, rows) != (attributes.columns, attributes.rows) {
+        warnings.push("the codestream has another size than Rows and Columns; it is shown".to_owned());
+    }
+    let plan = plan_for(columns, rows)?;
+
+    observe(Stage::Render);
+    let raster = draw(decoded, &attributes, &job.spec, &mut warnings)?;
+    let framed = plan.apply(raster)?;
+
+    observe(Stage::Encode);
+    let bytes = encode::encode(&framed, job.spec.output)?;
+    Ok(Picture {
+        bytes,
+        media_type: job.spec.output.media_type(),
+        width: framed.width,
+        height: framed.height,
+        frame: attributes.frame,
+        warnings,
+    })
+}
+
+/// Design §3: averaging stored values before the VOI is harmless for colour, and for grey that has
+/// nothing but a picture in its cells. Without a window the frame's true extremes are needed.
+fn may_be_decoded_smaller(attributes: &ImageAttributes, spec: &RenderSpec) -> bool {
+    let overlays = spec.overlays == Overlays::Draw && !attributes.overlays.is_empty();
+    let has_window = spec.window.is_some() || attributes.voi != Voi::None;
+    let plain_grey = has_window
+        && attributes.padding.is_none()
+        && attributes.palette.is_none()
+        && !attributes.segmentation
+        && !attributes.overlays.iter().any(|overlay| overlay.is_embedded());
+    !overlays && (attributes.samples_per_pixel == 3 || plain_grey)
+}
+
+fn is_lossless(syntax: &dicomweb_types::TransferSyntax) -> bool {
+    use dicomweb_types::TransferSyntax::*;
+    !matches!(
+        syntax,
+        JpegBaseline | JpegExtended | JpegLsNearLossless | Jpeg2000 | Htj2k | JpegXl | Other(_)
+    )
+}
+
+/// Cells to display values, overlays included, at the size that was decoded.
+fn draw(
+    decoded: Decoded,
+    attributes: &ImageAttributes,
+    spec: &RenderSpec,
+    warnings: &mut Vec<String>,
+) -> Result<Raster> {
+    let (width, height) = (decoded.columns, decoded.rows);
+    let drawn = if spec.overlays == Overlays::Draw { &attributes.overlays[..] } else { &[] };
+    let cells = (!drawn.is_empty()).then(|| decoded.cells.clone());
+    let (channels, data) = match (decoded.space, &attributes.palette) {
+        (SampleSpace::Single, Some(palette)) => {
+            (Channels::Rgb, index_palette(&decoded, &palette.table(decoded.layout))?)
+        }
+        (SampleSpace::Single, None) => (Channels::Grey, grey(&decoded, attributes, spec)),
+        (SampleSpace::Colour(space), _) => {
+            if attributes.samples_per_pixel == 1 {
+                warnings.push("the codestream has colour, the attributes have none".to_owned());
+            }
+            (Channels::Rgb, to_rgb(decoded.cells, decoded.layout, space))
+        }
+    };
+    let mut raster = Raster { width, height, channels, data };
+    if let Some(cells) = cells {
+        for overlay in drawn {
+            overlay.draw(&mut raster, attributes.frame.get(), &cells);
+        }
+    }
+    Ok(raster)
+}
+
+fn grey(decoded: &Decoded, attributes: &ImageAttributes, spec: &RenderSpec) -> Vec<u8> {
+    let (modality, padding) = (&attributes.modality, attributes.padding);
+    let voi = if attributes.samples_per_pixel == 3 {
+        // Colour by its attributes, grey by its codestream: shown over its whole range.
+        ResolvedVoi::Range { low: 0.0, high: f64::from(mask(decoded.layout.bits)) }
+    } else {
+        ResolvedVoi::resolve(spec.window, &attributes.voi, || {
+            decoded.cells.range(decoded.layout, padding, |stored| modality.apply(stored))
+        })
+    };
+    let curve = Curve { modality, voi, inverse: attributes.inverse, padding };
+    let table = || curve.table(decoded.layout);
+    decoded.cells.map(decoded.layout, table, |stored| curve.display(stored))
+}
+
+fn index_palette(decoded: &Decoded, table: &[[u8; 3]]) -> Result<Vec<u8>> {
+    use crate::pixel::cells::Cells;
+    let colour = |cell: u32| table[decoded.layout.index(cell) as usize];
+    match &decoded.cells {
+        Cells::U8(cells) => Ok(cells.iter().flat_map(|&cell| colour(u32::from(cell))).collect()),
+        Cells::U16(cells) => Ok(cells.iter().flat_map(|&cell| colour(u32::from(cell))).collect()),
+        Cells::U32(_) | Cells::F32(_) | Cells::F64(_) => {
+            Err(RenderError::unsupported("PALETTE COLOR of more than 16 bits"))
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Samples and rasters.
+
+pub(crate) mod cells;
+pub(crate) mod native;
+pub(crate) mod raster;

@@ -1,0 +1,177 @@
+//! Cross-origin resource sharing (the Fetch standard): viewers are rarely served from our origin.
+//!
+//! Preflights are answered here, since archives mostly answer them with 404 and they carry no
+//! credentials. An answer that already allows its origin (the archive did it) is left as it is.
+
+use std::str::FromStr;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request};
+use url::Url;
+
+/// Which origins may use the answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origins {
+    /// All, without credentials.
+    Any,
+    /// These, with credentials; none if empty.
+    Listed(Vec<String>),
+}
+
+impl Origins {
+    pub(crate) fn as_list(&self) -> Vec<&str> {
+        match self {
+            Self::Any => vec!["*"],
+            Self::Listed(origins) => origins.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// Lets the page at `origin` use an answer with these headers.
+    pub(crate) fn allow(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+            return;
+        }
+        match self {
+            Self::Any => {
+                headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            }
+            Self::Listed(origins) => {
+                append_vary(headers, "Origin");
+                let Some(origin) =
+                    origin.filter(|o| origins.iter().any(|known| known.as_bytes() == o.as_bytes()))
+                else {
+                    return;
+                };
+                headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+                headers.insert(
+                    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+                    HeaderValue::from_static("true"),
+                );
+            }
+        }
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        // Viewers that isolate themselves (COEP) may only embed what says so.
+        headers
+            .entry(HeaderName::from_static("cross-origin-resource-policy"))
+            .or_insert(HeaderValue::from_static("cross-origin"));
+    }
+
+    /// The headers of the answer to a preflight; [`Origins::allow`] adds the origin.
+    pub(crate) fn preflight(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if *self != Self::Listed(Vec::new()) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+            headers.insert(
+                header::ACCESS_CONTROL_ALLOW_HEADERS,
+                HeaderValue::from_static(REQUEST_HEADERS),
+            );
+            headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
+        }
+        headers
+    }
+}
+
+/// Whether a browser asks for leave rather than for something.
+pub(crate) fn is_preflight<B>(request: &Request<B>) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ORIGIN)
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+// `*` would not cover Authorization.
+const REQUEST_HEADERS: &str = "Accept, Authorization, Cache-Control, Content-Type, If-Modified-Since, If-None-Match, Range, X-Requested-With";
+const EXPOSED: &str = "Content-Location, Content-Range, Content-Length, ETag, Location, Retry-After, Server-Timing, Warning";
+
+fn append_vary(headers: &mut HeaderMap, name: &'static str) {
+    headers.append(header::VARY, HeaderValue::from_static(name));
+}
+
+impl FromStr for Origins {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let items: Vec<&str> =
+            text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+        if items == ["*"] {
+            return Ok(Self::Any);
+        }
+        items
+            .iter()
+            .map(|item| {
+                origin(item)
+                    .ok_or_else(|| "must be * or origins such as https://viewer.example".to_owned())
+            })
+            .collect::<Result<_, _>>()
+            .map(Self::Listed)
+    }
+}
+
+/// An origin as browsers write it: scheme, host, and the port unless it is the scheme's own.
+fn origin(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let plain =
+        matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none();
+    plain.then(|| url.origin().ascii_serialization())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(origins: &str, origin: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let origins: Origins = origins.parse().unwrap();
+        origins.allow(Some(&HeaderValue::from_static(origin)), &mut headers);
+        headers
+    }
+
+    #[test]
+    fn any_origin_is_allowed_without_credentials() {
+        let headers = allowed("*", "https://viewer.example");
+        assert_eq!(headers["access-control-allow-origin"], "*");
+        assert!(!headers.contains_key("access-control-allow-credentials"));
+        assert!(!headers.contains_key("vary"));
+    }
+
+    #[test]
+    fn listed_origins_are_echoed_with_credentials_and_others_are_not() {
+        let headers =
+            allowed("https://a.example, https://b.example:8443/", "https://b.example:8443");
+        assert_eq!(headers["access-control-allow-origin"], "https://b.example:8443");
+        assert_eq!(headers["access-control-allow-credentials"], "true");
+        assert_eq!(headers["vary"], "Origin");
+        let headers = allowed("https://a.example", "https://evil.example");
+        assert!(!headers.contains_key("access-control-allow-origin"));
+        assert_eq!(headers["vary"], "Origin", "a cache must not reuse the refusal");
+    }
+
+    #[test]
+    fn what_the_archive_allowed_is_not_doubled() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::ACCESS_CONTROL_ALLOW_ORIGIN,
+            HeaderValue::from_static("https://a.example"),
+        );
+        let before = headers.clone();
+        Origins::Any.allow(None, &mut headers);
+        assert_eq!(headers, before);
+    }
+
+    #[test]
+    fn preflights_name_authorization() {
+        let headers = Origins::Any.preflight();
+        for name in ["Accept", "Authorization", "Content-Type", "Range", "If-None-Match"] {
+            assert!(headers["access-control-allow-headers"].to_str().unwrap().contains(name));
+        }
+        assert!(Origins::Listed(Vec::new()).preflight().is_empty());
+    }
+
+    #[test]
+    fn only_origins_are_taken() {
+        for text in ["viewer.example", "https://a.example/path", "*,https://a.example", "null"] {
+            assert!(text.parse::<Origins>().is_err(), "{text}");
+        }
+        assert_eq!("".parse::<Origins>(), Ok(Origins::Listed(Vec::new())));
+    }
+}

@@ -1,0 +1,232 @@
+//! What we do not draw: to the archive and back, untouched.
+//!
+//! Streamed both ways, with method, path, query, headers, trailers and status as they came. Only what
+//! belongs to one connection is dropped (RFC 9110 §7.6.1), `Host` names the archive, and
+//! `Forwarded` and `X-Forwarded-…` say who asked, from which archives build their URLs. No redirect is
+//! followed, nothing decompressed or buffered. A client that goes away cancels the archive's call.
+//!
+//! The target keeps its meaning, not every byte: characters that RFC 3986 forbids in a URL but some
+//! clients send raw (`"`, `'` in a query, `{`) go on percent-encoded.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response};
+use hyper::body::{Body as _, Incoming};
+use url::Url;
+
+use crate::respond::Body;
+
+/// Passes requests on to one archive.
+#[derive(Debug)]
+pub(crate) struct Forwarder {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// The archive gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ForwardError {
+    /// Path and query do not make a URL.
+    #[error("path and query do not make a URL")]
+    Url,
+    /// It could not be reached, or broke off before its answer began.
+    #[error("the archive gave no answer")]
+    NoAnswer(#[source] reqwest::Error),
+}
+
+impl Forwarder {
+    /// To the archive at `base`. Connecting is bounded by `connect`; answering is not, since storing and
+    /// searching may take long and a client that has enough of it goes away.
+    pub(crate) fn new(base: &Url, connect: Duration) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(connect)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self { http, base: base.as_str().trim_end_matches('/').to_owned() })
+    }
+
+    /// Sends `request`, whose raw path below our base path is `below`, and hands back the answer.
+    pub(crate) async fn forward(
+        &self,
+        below: &str,
+        request: Request<Incoming>,
+        client: SocketAddr,
+    ) -> Result<Response<Body>, ForwardError> {
+        let (parts, body) = request.into_parts();
+        let url = self.url(below, parts.uri.query())?;
+        let headers = request_headers(&parts, client);
+        let mut outgoing = self.http.request(parts.method, url).headers(headers);
+        // Without a body there must be none: an empty one would go out as `chunked` on a GET.
+        if !body.is_end_stream() {
+            outgoing = outgoing.body(reqwest::Body::wrap(body));
+        }
+        let answer = outgoing.send().await.map_err(|e| ForwardError::NoAnswer(e.without_url()))?;
+        Ok(response(answer.into()))
+    }
+
+    fn url(&self, below: &str, query: Option<&str>) -> Result<Url, ForwardError> {
+        let query = query.map(|q| format!("?{q}")).unwrap_or_default();
+        Url::parse(&format!("{}{below}{query}", self.base)).map_err(|_| ForwardError::Url)
+    }
+}
+
+fn request_headers(parts: &Parts, client: SocketAddr) -> HeaderMap {
+    let mut headers = parts.headers.clone();
+    drop_hop_by_hop(&mut headers);
+    let host = parts
+        .uri
+        .authority()
+        .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
+        .or_else(|| headers.get(header::HOST).cloned());
+    headers.remove(header::HOST);
+    // We have answered 100 ourselves by reading the body; some libraries send it empty.
+    headers.remove(header::EXPECT);
+    add_forwarded(&mut headers, client, host.as_ref());
+    headers
+}
+
+fn response(answer: http::Response<reqwest::Body>) -> Response<Body> {
+    let (parts, body) = answer.into_parts();
+    let mut headers = parts.headers;
+    drop_hop_by_hop(&mut headers);
+    let mut response = Response::new(Body::streamed(body));
+    *response.status_mut() = parts.status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// Drops the fields of one connection: those RFC 9110 §7.6.1 names, and those `Connection` names.
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("keep-alive"),
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Says who asked, behind whatever proxies before us already said (RFC 7239).
+fn add_forwarded(headers: &mut HeaderMap, client: SocketAddr, host: Option<&HeaderValue>) {
+    let address = client.ip().to_canonical();
+    let node = if address.is_ipv6() { format!("\"[{address}]\"") } else { address.to_string() };
+    let host_text = host.and_then(|h| h.to_str().ok()).filter(|h| !h.contains(['"', '\\']));
+    let element = match host_text {
+        Some(host) => format!("for={node};host=\"{host}\";proto=http"),
+        None => format!("for={node};proto=http"),
+    };
+    append_to_list(headers, header::FORWARDED, &element);
+    append_to_list(headers, X_FORWARDED_FOR, &address.to_string());
+    // One value each: the proxy nearest to the client knows best.
+    if let Some(host) = host {
+        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
+    }
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+fn append_to_list(headers: &mut HeaderMap, name: HeaderName, item: &str) {
+    let mut list: Vec<u8> = Vec::new();
+    for value in headers.get_all(&name) {
+        list.extend_from_slice(value.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(item.as_bytes());
+    if let Ok(value) = HeaderValue::from_bytes(&list) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    fn sent(request: Request<()>, client: &str) -> HeaderMap {
+        request_headers(&request.into_parts().0, client.parse().unwrap())
+    }
+
+    #[test]
+    fn connection_fields_are_dropped_and_those_it_names() {
+        let mut fields = headers(&[
+            ("connection", "keep-alive, X-Hop"),
+            ("connection", "close"),
+            ("keep-alive", "timeout=5"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("x-end", "2"),
+            ("content-length", "3"),
+        ]);
+        drop_hop_by_hop(&mut fields);
+        assert_eq!(fields, headers(&[("x-end", "2"), ("content-length", "3")]));
+    }
+
+    #[test]
+    fn the_archive_learns_who_asked() {
+        let request = Request::builder()
+            .uri("/studies")
+            .header("host", "pacs.example:8080")
+            .header("expect", "")
+            .header("authorization", "Bearer x")
+            .body(())
+            .unwrap();
+        let fields = sent(request, "192.0.2.7:1234");
+        assert_eq!(fields["forwarded"], "for=192.0.2.7;host=\"pacs.example:8080\";proto=http");
+        assert_eq!(fields["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(fields["x-forwarded-host"], "pacs.example:8080");
+        assert_eq!(fields["x-forwarded-proto"], "http");
+        assert_eq!(fields["authorization"], "Bearer x");
+        assert!(!fields.contains_key("host") && !fields.contains_key("expect"));
+    }
+
+    #[test]
+    fn what_proxies_before_us_said_is_kept() {
+        let request = Request::builder()
+            .uri("http://inner/studies")
+            .header("forwarded", "for=198.51.100.1;proto=https")
+            .header("x-forwarded-for", "198.51.100.1")
+            .header("x-forwarded-proto", "https")
+            .header("x-forwarded-host", "viewer.example")
+            .body(())
+            .unwrap();
+        let fields = sent(request, "[2001:db8::1]:1234");
+        assert_eq!(
+            fields["forwarded"],
+            "for=198.51.100.1;proto=https, for=\"[2001:db8::1]\";host=\"inner\";proto=http"
+        );
+        assert_eq!(fields["x-forwarded-for"], "198.51.100.1, 2001:db8::1");
+        assert_eq!(fields["x-forwarded-proto"], "https");
+        assert_eq!(fields["x-forwarded-host"], "viewer.example");
+    }
+}

@@ -1,0 +1,244 @@
+//! Path → what is asked for.
+//!
+//! Only the rendered and thumbnail resources of an instance or of one of its frames are ours
+//! (PS3.18 §10.4.1.1.3 and 4). Everything else is the archive's and passes through: that includes the
+//! rendered resources of studies, series and frame lists, which this version does not draw itself and
+//! the archive may. What is ours is parsed here; no segment of it travels further as text.
+
+use dicomweb_types::{FrameNumber, InstancePath, Uid};
+use percent_encoding::percent_decode_str;
+
+use crate::config::BasePath;
+
+/// What a path asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Target {
+    /// A picture, drawn here.
+    Picture(Resource),
+    /// Anything else below the base path, as the raw path below it: empty, or from its first slash on.
+    PassThrough(String),
+    /// `/` outside the base path.
+    Root,
+    /// Any other path outside the base path.
+    Outside,
+}
+
+/// A rendered or thumbnail resource.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Resource {
+    /// How it is drawn.
+    pub(crate) kind: Kind,
+    /// The instance.
+    pub(crate) instance: InstancePath,
+    /// The frame; the instance's representative one if absent.
+    pub(crate) frame: Option<FrameNumber>,
+}
+
+/// The two forms of a picture.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// `/rendered`.
+    Rendered,
+    /// `/thumbnail`.
+    Thumbnail,
+}
+
+/// A path that nothing can be found at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum RouteError {
+    /// A study, series or instance is not named by a UID.
+    #[error(
+        "the path holds something that is not a UID: 1 to 64 digits and single dots (PS3.5 §9.1)"
+    )]
+    Uid,
+    /// A frame is not named by a number.
+    #[error("the path holds something that is not a frame number: frames are counted 1, 2, 3 …")]
+    Frame,
+    /// It climbs: `..` would leave the archive's base path.
+    #[error("the path holds a segment of dots, or a backslash")]
+    Climbs,
+}
+
+/// Finds what `path` (as received, not decoded) asks for.
+///
+/// # Errors
+/// A path of ours whose UIDs or frame number are malformed (400, R1.14, R1.3), and any that climbs.
+pub(crate) fn route(base: &BasePath, path: &str) -> Result<Target, RouteError> {
+    let Some(below) = below(base, path) else {
+        return Ok(if path == "/" { Target::Root } else { Target::Outside });
+    };
+    if climbs(below) {
+        return Err(RouteError::Climbs);
+    }
+    Ok(match picture(below)? {
+        Some(resource) => Target::Picture(resource),
+        None => Target::PassThrough(below.to_owned()),
+    })
+}
+
+fn below<'a>(base: &BasePath, path: &'a str) -> Option<&'a str> {
+    path.strip_prefix(base.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn climbs(path: &str) -> bool {
+    let dots = |segment: &str| {
+        let decoded: Vec<u8> = percent_decode_str(segment).collect();
+        decoded == b"." || decoded == b".."
+    };
+    path.contains('\\') || path.split('/').any(dots)
+}
+
+fn picture(below: &str) -> Result<Option<Resource>, RouteError> {
+    let segments: Vec<&str> = below.split('/').collect();
+    let (ids, frames, kind) = match segments[..] {
+        ["", "studies", study, "series", series, "instances", instance, kind] => {
+            ([study, series, instance], None, kind)
+        }
+        ["", "studies", study, "series", series, "instances", instance, "frames", frames, kind] => {
+            ([study, series, instance], Some(frames), kind)
+        }
+        _ => return Ok(None),
+    };
+    let kind = match kind {
+        "rendered" => Kind::Rendered,
+        "thumbnail" => Kind::Thumbnail,
+        _ => return Ok(None),
+    };
+    let [study, series, instance] = ids.map(uid);
+    let instance = InstancePath { study: study?, series: series?, instance: instance? };
+    let frame = match frames.map(frame_list).transpose()? {
+        None => None,
+        Some(frames) => match frames[..] {
+            [frame] => Some(frame),
+            // A list has many pictures; one thumbnail for a list is left to the archive with it.
+            _ => return Ok(None),
+        },
+    };
+    Ok(Some(Resource { kind, instance, frame }))
+}
+
+fn uid(segment: &str) -> Result<Uid, RouteError> {
+    decoded(segment).and_then(|text| text.parse().ok()).ok_or(RouteError::Uid)
+}
+
+/// One number, or several with commas, which may be written `%2C` (R1.3).
+fn frame_list(segment: &str) -> Result<Vec<FrameNumber>, RouteError> {
+    let text = decoded(segment).ok_or(RouteError::Frame)?;
+    text.split(',').map(|item| item.parse().map_err(|_| RouteError::Frame)).collect()
+}
+
+fn decoded(segment: &str) -> Option<String> {
+    percent_decode_str(segment).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const INSTANCE: &str = "/studies/1.2/series/1.2.3/instances/1.2.3.4";
+
+    fn routed(path: &str) -> Result<Target, RouteError> {
+        route(&BasePath::default(), path)
+    }
+
+    fn resource(kind: Kind, frame: Option<u32>) -> Target {
+        Target::Picture(Resource {
+            kind,
+            instance: InstancePath {
+                study: "1.2".parse().unwrap(),
+                series: "1.2.3".parse().unwrap(),
+                instance: "1.2.3.4".parse().unwrap(),
+            },
+            frame: frame.map(|n| FrameNumber::new(n).unwrap()),
+        })
+    }
+
+    #[test]
+    fn pictures_of_instances_and_frames_are_ours() {
+        for (tail, target) in [
+            ("/rendered", resource(Kind::Rendered, None)),
+            ("/thumbnail", resource(Kind::Thumbnail, None)),
+            ("/frames/1/rendered", resource(Kind::Rendered, Some(1))),
+            ("/frames/12/thumbnail", resource(Kind::Thumbnail, Some(12))),
+        ] {
+            assert_eq!(routed(&format!("{INSTANCE}{tail}")), Ok(target), "{tail}");
+        }
+        assert_eq!(
+            routed("/studies/1%2E2/series/1.2.3/instances/1.2.3.4/frames/%31/rendered"),
+            Ok(resource(Kind::Rendered, Some(1)))
+        );
+    }
+
+    #[test]
+    fn everything_else_passes_through_as_it_is() {
+        for path in [
+            "/",
+            "/studies",
+            "/studies/1.2/thumbnail",
+            "/studies/1.2/rendered",
+            "/studies/1.2/series/1.2.3/rendered",
+            "/studies/x/series/y/instances/z/metadata",
+            &format!("{INSTANCE}/frames/1"),
+            &format!("{INSTANCE}/frames/1,2/rendered"),
+            &format!("{INSTANCE}/frames/1%2C2/thumbnail"),
+            &format!("{INSTANCE}/renderedmpr"),
+            &format!("{INSTANCE}/rendered3d"),
+            &format!("{INSTANCE}/rendered/"),
+            &format!("{INSTANCE}/bulkdata/a%2Fb"),
+            "//studies",
+        ] {
+            assert_eq!(routed(path), Ok(Target::PassThrough(path.to_owned())), "{path}");
+        }
+    }
+
+    #[test]
+    fn malformed_names_of_ours_are_refused() {
+        for tail in ["x", "1..2", "1.2%2F..", "%FF", "", &"1".repeat(65)] {
+            let path = format!("/studies/1.2/series/1.2.3/instances/{tail}/rendered");
+            assert_eq!(routed(&path), Err(RouteError::Uid), "{path}");
+        }
+        for frame in ["0", "-1", "+1", "1.0", "x", "", "1,", "0,1", "1,,2", "4294967296"] {
+            let path = format!("{INSTANCE}/frames/{frame}/rendered");
+            assert_eq!(routed(&path), Err(RouteError::Frame), "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_that_climb_are_refused() {
+        for path in ["/..", "/studies/../../admin", "/a/%2e%2E/b", "/./a", "/a\\..\\b"] {
+            assert_eq!(routed(path), Err(RouteError::Climbs), "{path}");
+        }
+        assert!(routed("/a/...").is_ok());
+    }
+
+    #[test]
+    fn only_what_is_below_the_base_path_is_served() {
+        let base: BasePath = "/dicom-web".parse().unwrap();
+        assert_eq!(route(&base, "/"), Ok(Target::Root));
+        assert_eq!(route(&base, "/studies"), Ok(Target::Outside));
+        assert_eq!(route(&base, "/dicom-webx"), Ok(Target::Outside));
+        assert_eq!(route(&base, "/dicom-web"), Ok(Target::PassThrough(String::new())));
+        assert_eq!(route(&base, "/dicom-web/studies"), Ok(Target::PassThrough("/studies".into())));
+        assert_eq!(
+            route(&base, &format!("/dicom-web{INSTANCE}/rendered")),
+            Ok(resource(Kind::Rendered, None))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_routed_or_refused(path in ".*") {
+            let _ = routed(&path);
+        }
+
+        #[test]
+        fn any_segments_of_ours_are_routed_or_refused(uid in ".{0,70}", frame in ".{0,12}") {
+            let path = format!("/studies/1/series/{uid}/instances/1/frames/{frame}/rendered");
+            if let Ok(Target::Picture(resource)) = routed(&path) {
+                prop_assert!(resource.instance.series.as_str().len() <= 64);
+            }
+        }
+    }
+}

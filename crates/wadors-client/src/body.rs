@@ -1,0 +1,216 @@
+//! The body of an answer, bounded in bytes and in time, and the first part in it.
+
+use std::fmt;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use dicomweb_types::MediaRange;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
+use crate::client::Answer;
+use crate::error::UpstreamError;
+use crate::multipart::{self, Headers, Layout, Part};
+
+/// What a declared length may reserve before its bytes are there.
+const RESERVE: u64 = 8 << 20;
+
+type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, UpstreamError>> + Send>>;
+
+/// A body being read: each wait is bounded by the timeout, the whole by the limit.
+pub(crate) struct Body {
+    chunks: Chunks,
+    /// Bytes to make room for at once.
+    reserve: usize,
+    /// Whether the end of the body can be told from a lost connection.
+    delimited: bool,
+}
+
+impl Body {
+    /// `declared` is the length that the sender announced.
+    pub(crate) fn new<S>(
+        chunks: S,
+        timeout: Duration,
+        limit: u64,
+        declared: Option<u64>,
+        delimited: bool,
+    ) -> Self
+    where
+        S: Stream<Item = Result<Bytes, UpstreamError>> + Send + 'static,
+    {
+        let reserve = declared.unwrap_or(0).min(limit).min(RESERVE) as usize;
+        Self { chunks: Box::pin(bounded(timed(chunks, timeout), limit)), reserve, delimited }
+    }
+
+    /// The whole body.
+    pub(crate) async fn collect(self) -> Result<Bytes, UpstreamError> {
+        gather(self.chunks, self.reserve).await
+    }
+
+    /// The payload of the body, or of the first part in it; what follows that part is not waited
+    /// for. `single` says what a body that is no multipart may be.
+    pub(crate) async fn first_part(
+        mut self,
+        content_type: Option<MediaRange>,
+        single: fn(&MediaRange) -> bool,
+    ) -> Result<Part, UpstreamError> {
+        let head = self.take_head().await?;
+        let part = match multipart::layout(content_type.as_ref(), &head) {
+            Layout::Single => {
+                check_single(content_type.as_ref(), single)?;
+                let headers = Headers { content_type, content_length: None };
+                Part { headers, body: self.put_back(head).collect().await?, ended: false }
+            }
+            Layout::Standard { boundary, headers } => {
+                let body = self.put_back(head).stream_first_part(boundary).await?;
+                Part { headers, body, ended: true }
+            }
+            Layout::Odd { boundary } => {
+                let delimited = self.delimited;
+                let body = self.put_back(head).collect().await?;
+                let Some(part) = multipart::first(&body, &boundary) else {
+                    return Err(no_part(&body));
+                };
+                if !part.ended && !delimited {
+                    return Err(UpstreamError::BrokeOff);
+                }
+                part
+            }
+        };
+        if part.body.is_empty() { Err(UpstreamError::Empty) } else { Ok(part) }
+    }
+
+    /// Reads as much as it takes to know the layout.
+    async fn take_head(&mut self) -> Result<Bytes, UpstreamError> {
+        let Some(first) = self.chunks.try_next().await? else { return Ok(Bytes::new()) };
+        if multipart::is_head(&first) {
+            return Ok(first);
+        }
+        let mut head = BytesMut::from(first);
+        while !multipart::is_head(&head) {
+            let Some(chunk) = self.chunks.try_next().await? else { break };
+            head.extend_from_slice(&chunk);
+        }
+        Ok(head.freeze())
+    }
+
+    fn put_back(self, head: Bytes) -> Self {
+        let chunks = stream::once(async { Ok(head) }).chain(self.chunks);
+        Self { chunks: Box::pin(chunks), ..self }
+    }
+
+    /// The first part of a body that begins by the book, through multer.
+    ///
+    /// Two traits of multer 3.1 are met here. It gives up if the whole body arrives between its
+    /// first two looks at the stream; our stream has the first delimiter ready at the first look.
+    /// And it loses the end of a part that no delimiter ends; so one more is sent after the body,
+    /// where nothing reads it unless the archive forgot its own. That is done only if the body is
+    /// known to be whole.
+    async fn stream_first_part(self, boundary: String) -> Result<Bytes, UpstreamError> {
+        let close = self.delimited.then(|| Ok(Bytes::from(format!("\r\n--{boundary}--\r\n"))));
+        let chunks = self.chunks.chain(stream::iter(close));
+        let mut parts = multer::Multipart::new(chunks, boundary);
+        let field = parts.next_field().await.map_err(multer_error)?.ok_or(UpstreamError::Empty)?;
+        gather(field.map_err(multer_error), self.reserve).await
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("delimited", &self.delimited).finish_non_exhaustive()
+    }
+}
+
+/// The first part of an answer of at most `limit` bytes.
+pub(crate) async fn first_part(
+    answer: Answer,
+    limit: u64,
+    single: fn(&MediaRange) -> bool,
+) -> Result<Part, UpstreamError> {
+    let content_type = content_type(answer.headers());
+    answer.into_body(limit)?.first_part(content_type, single).await
+}
+
+/// The readable `Content-Type` of an answer.
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<MediaRange> {
+    MediaRange::parse(headers.get(CONTENT_TYPE)?.to_str().ok()?)
+}
+
+fn timed<S>(
+    chunks: S,
+    timeout: Duration,
+) -> impl Stream<Item = Result<Bytes, UpstreamError>> + Send + 'static
+where
+    S: Stream<Item = Result<Bytes, UpstreamError>> + Send + 'static,
+{
+    stream::unfold(Box::pin(chunks), move |mut chunks| async move {
+        match tokio::time::timeout(timeout, chunks.next()).await {
+            Ok(chunk) => chunk.map(|chunk| (chunk, chunks)),
+            Err(_) => Some((Err(UpstreamError::Timeout), chunks)),
+        }
+    })
+}
+
+fn bounded<S>(chunks: S, limit: u64) -> impl Stream<Item = Result<Bytes, UpstreamError>> + Send
+where
+    S: Stream<Item = Result<Bytes, UpstreamError>> + Send,
+{
+    let mut left = limit;
+    chunks.map(move |chunk| {
+        let chunk = chunk?;
+        left = left.checked_sub(chunk.len() as u64).ok_or(UpstreamError::TooLarge { limit })?;
+        Ok(chunk)
+    })
+}
+
+/// Joins chunks; a single one is handed on without a copy.
+async fn gather<S>(chunks: S, reserve: usize) -> Result<Bytes, UpstreamError>
+where
+    S: Stream<Item = Result<Bytes, UpstreamError>>,
+{
+    let mut chunks = std::pin::pin!(chunks);
+    let Some(first) = chunks.try_next().await? else { return Ok(Bytes::new()) };
+    let Some(second) = chunks.try_next().await? else { return Ok(first) };
+    let mut all = BytesMut::with_capacity(reserve.max(first.len() + second.len()));
+    all.extend_from_slice(&first);
+    all.extend_from_slice(&second);
+    while let Some(chunk) = chunks.try_next().await? {
+        all.extend_from_slice(&chunk);
+    }
+    Ok(all.freeze())
+}
+
+fn check_single(
+    content_type: Option<&MediaRange>,
+    single: fn(&MediaRange) -> bool,
+) -> Result<(), UpstreamError> {
+    // A multipart without any delimiter is a bare payload under the wrong name.
+    let expected = content_type.is_none_or(|range| range.main == "multipart" || single(range));
+    if expected {
+        return Ok(());
+    }
+    Err(UpstreamError::malformed("its media type is not the one asked for"))
+}
+
+fn no_part(body: &Bytes) -> UpstreamError {
+    if body.is_empty() {
+        return UpstreamError::Empty;
+    }
+    UpstreamError::malformed("it is a multipart in which the boundary does not appear")
+}
+
+fn multer_error(error: multer::Error) -> UpstreamError {
+    use multer::Error as E;
+    match error {
+        E::StreamReadFailed(cause) => match cause.downcast::<UpstreamError>() {
+            Ok(ours) => *ours,
+            Err(_) => UpstreamError::BrokeOff,
+        },
+        E::IncompleteStream | E::IncompleteFieldData { .. } | E::IncompleteHeaders => {
+            UpstreamError::BrokeOff
+        }
+        _ => UpstreamError::malformed("its multipart framing is broken"),
+    }
+}

@@ -1,0 +1,61 @@
+//! Single frames (PS3.18 §10.4.1.1.6).
+
+use bytes::Bytes;
+use dicomweb_types::{FrameNumber, InstancePath, MediaRange, TransferSyntax, Uid};
+
+use crate::body::{content_type, first_part};
+use crate::caller::Caller;
+use crate::client::Client;
+use crate::error::UpstreamError;
+
+/// The archive must not transcode for us: `*` asks for the syntax it has (§8.7.3.5.2).
+const ACCEPT: &str = r#"multipart/related; type="application/octet-stream"; transfer-syntax=*"#;
+
+/// One frame as the archive sent it: native cells or a codestream, its padding kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frame {
+    /// The payload.
+    pub bytes: Bytes,
+    /// What the archive says the bytes are: the part's word, else that of the answer as a whole.
+    /// Where it says nothing, the bytes must tell.
+    pub transfer_syntax: Option<TransferSyntax>,
+    /// `type/subtype` of the part, such as `image/jp2`. Weaker evidence than the transfer syntax:
+    /// archives call lossless JPEG `image/jpeg`.
+    pub media_type: Option<String>,
+}
+
+impl Client {
+    /// Fetches one frame in the transfer syntax it is stored in.
+    ///
+    /// # Errors
+    /// What the archive, or the way to it, did wrong: [`UpstreamError`]. A frame that is not there
+    /// is a status of 404, and of 400 or 500 from some archives.
+    pub async fn frame(
+        &self,
+        path: &InstancePath,
+        frame: FrameNumber,
+        caller: &Caller,
+    ) -> Result<Frame, UpstreamError> {
+        let url = self.instance_url(path, &format!("/frames/{frame}"));
+        let answer = self.get(url, ACCEPT, caller).await?;
+        let outer = content_type(answer.headers());
+        let part = first_part(answer, self.max_bytes(), is_frame).await?;
+        let inner = part.headers.content_type;
+        Ok(Frame {
+            bytes: part.body,
+            transfer_syntax: inner.as_ref().and_then(syntax).or(outer.as_ref().and_then(syntax)),
+            media_type: inner.map(|range| range.essence()),
+        })
+    }
+}
+
+/// What a single part that is no multipart may be.
+fn is_frame(range: &MediaRange) -> bool {
+    matches!(range.main.as_str(), "image" | "video") || range.is("application/octet-stream")
+}
+
+/// The syntax that a media type names; `*`, which some archives echo, names none.
+fn syntax(range: &MediaRange) -> Option<TransferSyntax> {
+    let uid: Uid = range.parameter("transfer-syntax")?.trim().parse().ok()?;
+    Some(TransferSyntax::from_uid(uid.as_str()))
+}
