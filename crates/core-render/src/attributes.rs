@@ -203,7 +203,7 @@ impl ImageAttributes {
             palette,
             overlays: OverlayPlane::read_all(dataset, &mut warnings),
             pixel_aspect: pixel_aspect(dataset, &groups),
-            segmentation: items(dataset, tags::SEGMENT_SEQUENCE).first().is_some(),
+            segmentation: !items(dataset, tags::SEGMENT_SEQUENCE).is_empty(),
             warnings,
         })
     }
@@ -288,11 +288,19 @@ impl Bits {
     fn read(dataset: &InMemDicomObject, warnings: &mut Vec<String>) -> Result<Self> {
         // R4.32: floats have neither Bits Stored nor Pixel Representation.
         if let Some((kind, allocated)) = float_kind(dataset) {
-            return Ok(Self { allocated, stored: allocated, high: allocated - 1, signed: false, kind });
+            return Ok(Self {
+                allocated,
+                stored: allocated,
+                high: allocated - 1,
+                signed: false,
+                kind,
+            });
         }
         let allocated = match integer(dataset, tags::BITS_ALLOCATED) {
             Some(bits @ (1 | 8 | 16 | 32)) => bits as u16,
-            Some(bits) => return Err(RenderError::attribute("Bits Allocated", format!("is {bits}"))),
+            Some(bits) => {
+                return Err(RenderError::attribute("Bits Allocated", format!("is {bits}")));
+            }
             None => return Err(RenderError::attribute("Bits Allocated", "is absent")),
         };
         let stored = match integer(dataset, tags::BITS_STORED) {
@@ -334,7 +342,8 @@ struct FunctionalGroups<'a> {
 impl<'a> FunctionalGroups<'a> {
     fn of(dataset: &'a InMemDicomObject, frame: FrameNumber) -> Self {
         Self {
-            per_frame: items(dataset, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).get(frame.index()),
+            per_frame: items(dataset, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE)
+                .get(frame.index()),
             shared: items(dataset, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE).first(),
         }
     }
@@ -381,7 +390,8 @@ fn voi(
     warnings: &mut Vec<String>,
 ) -> Voi {
     let has_voi = |item: &&InMemDicomObject| {
-        primitive(item, tags::WINDOW_WIDTH).is_some() || items(item, tags::VOILUT_SEQUENCE).first().is_some()
+        primitive(item, tags::WINDOW_WIDTH).is_some()
+            || !items(item, tags::VOILUT_SEQUENCE).is_empty()
     };
     let source = groups.group(tags::FRAME_VOILUT_SEQUENCE).filter(has_voi).unwrap_or(dataset);
     if let Some(window) = first_usable_window(source) {
@@ -565,13 +575,17 @@ pub(crate) mod tests {
 
     #[test]
     fn missing_or_illegal_geometry_is_named() {
-        for (tag, attribute) in
-            [(tags::ROWS, "Rows"), (tags::COLUMNS, "Columns"), (tags::BITS_ALLOCATED, "Bits Allocated")]
-        {
+        for (tag, attribute) in [
+            (tags::ROWS, "Rows"),
+            (tags::COLUMNS, "Columns"),
+            (tags::BITS_ALLOCATED, "Bits Allocated"),
+        ] {
             let mut broken = dataset();
             broken.remove_element(tag);
             let result = ImageAttributes::of_frame(&broken, FrameNumber::FIRST);
-            assert!(matches!(result, Err(RenderError::Attribute { attribute: a, .. }) if a == attribute));
+            assert!(
+                matches!(result, Err(RenderError::Attribute { attribute: a, .. }) if a == attribute)
+            );
         }
     }
 
@@ -579,7 +593,10 @@ pub(crate) mod tests {
     fn the_first_usable_window_is_taken() {
         let mut dataset = dataset();
         put_window(&mut dataset, "1\\40", "0\\400");
-        assert_eq!(read(&dataset).voi, Voi::Window(Window::new(40.0, 400.0, VoiFunction::Linear).unwrap()));
+        assert_eq!(
+            read(&dataset).voi,
+            Voi::Window(Window::new(40.0, 400.0, VoiFunction::Linear).unwrap())
+        );
     }
 
     #[test]
@@ -668,7 +685,12 @@ pub(crate) mod tests {
         assert_eq!(representative_frame(&dataset).get(), 1);
         put(&mut dataset, tags::NUMBER_OF_FRAMES, VR::IS, "10".into());
         assert_eq!(representative_frame(&dataset).get(), 6);
-        put(&mut dataset, tags::REPRESENTATIVE_FRAME_NUMBER, VR::US, PrimitiveValue::U16(smallvec![3]));
+        put(
+            &mut dataset,
+            tags::REPRESENTATIVE_FRAME_NUMBER,
+            VR::US,
+            PrimitiveValue::U16(smallvec![3]),
+        );
         assert_eq!(representative_frame(&dataset).get(), 3);
     }
 }

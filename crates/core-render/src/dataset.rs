@@ -81,8 +81,14 @@ mod tests {
 
     #[test]
     fn binary_numbers_and_decimals_are_integers_too() {
-        assert_eq!(integer(&with(VR::US, PrimitiveValue::from(7_u16)), tags::WINDOW_WIDTH), Some(7));
-        assert_eq!(integer(&with(VR::IS, PrimitiveValue::from("3.0")), tags::WINDOW_WIDTH), Some(3));
+        assert_eq!(
+            integer(&with(VR::US, PrimitiveValue::from(7_u16)), tags::WINDOW_WIDTH),
+            Some(7)
+        );
+        assert_eq!(
+            integer(&with(VR::IS, PrimitiveValue::from("3.0")), tags::WINDOW_WIDTH),
+            Some(3)
+        );
     }
 
     #[test]

@@ -30,7 +30,9 @@ impl Frame {
     /// Opens the frame that a source names.
     pub(crate) fn open(source: &Source, limits: &Limits) -> Result<Self> {
         match source {
-            Source::File { bytes, frame } => Self::of_file(part10::read(bytes, limits)?, *frame, limits),
+            Source::File { bytes, frame } => {
+                Self::of_file(part10::read(bytes, limits)?, *frame, limits)
+            }
             Source::Frame { attributes, transfer_syntax, bytes } => {
                 limits.check_bytes(bytes.len() as u64)?;
                 Ok(Self {
@@ -86,7 +88,8 @@ impl Stored {
         let starts_with_item = pixel_data.value.starts_with(&[0xFE, 0xFF, 0x00, 0xE0]);
         if pixel_data.encapsulated || (starts_with_item && syntax.is_encapsulated()) {
             let extended = extended_offsets(dataset);
-            return Frames::find(&pixel_data.value, declared, &extended, warnings).map(Self::Encapsulated);
+            return Frames::find(&pixel_data.value, declared, &extended, warnings)
+                .map(Self::Encapsulated);
         }
         // R6.7: native data under an encapsulated syntax.
         if syntax.is_encapsulated() && Codec::sniff(&pixel_data.value).is_none() {

@@ -35,18 +35,22 @@ impl Plan {
         limits: &Limits,
     ) -> Result<Self> {
         let plan = match framing {
-            Framing::Native => Self::of_region(SourceRect::WHOLE, columns, rows, |_, _| (columns, rows))?,
+            Framing::Native => {
+                Self::of_region(SourceRect::WHOLE, columns, rows, |_, _| (columns, rows))?
+            }
             Framing::Viewport(Viewport { width, height, source }) => {
                 Self::of_region(source, columns, rows, |w, h| {
                     fit(w, h * aspect, f64::from(width.get()), f64::from(height.get()))
                 })?
             }
-            Framing::FitWithin(longest) => Self::of_region(SourceRect::WHOLE, columns, rows, |w, h| {
-                // Square pixels are made by shrinking the denser side, so nothing is enlarged.
-                let (w, h) = if aspect > 1.0 { (w / aspect, h) } else { (w, h * aspect) };
-                let longest = f64::from(longest.get()).min(w.max(h));
-                fit(w, h, longest, longest)
-            })?,
+            Framing::FitWithin(longest) => {
+                Self::of_region(SourceRect::WHOLE, columns, rows, |w, h| {
+                    // Square pixels are made by shrinking the denser side, so nothing is enlarged.
+                    let (w, h) = if aspect > 1.0 { (w / aspect, h) } else { (w, h * aspect) };
+                    let longest = f64::from(longest.get()).min(w.max(h));
+                    fit(w, h, longest, longest)
+                })?
+            }
         };
         limits.check_output(plan.height, plan.width)?;
         Ok(plan)

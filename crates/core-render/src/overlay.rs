@@ -52,7 +52,9 @@ impl OverlayPlane {
 
     fn usable(dataset: &InMemDicomObject, tag: impl Fn(u16) -> Tag) -> Option<Self> {
         let size = |element| {
-            integer(dataset, tag(element)).and_then(|v| u32::try_from(v).ok()).filter(|v| (1..=65_535).contains(v))
+            integer(dataset, tag(element))
+                .and_then(|v| u32::try_from(v).ok())
+                .filter(|v| (1..=65_535).contains(v))
         };
         let origin = match integers(dataset, tag(0x0050))[..] {
             [row, column, ..] => (row, column),
@@ -95,8 +97,12 @@ impl OverlayPlane {
         let index = row as usize * self.columns as usize + column as usize;
         match &self.bits {
             OverlayBits::Embedded { bit } => match cells {
-                Cells::U8(cells) => cells.get(index).is_some_and(|cell| u32::from(*cell) >> bit & 1 == 1),
-                Cells::U16(cells) => cells.get(index).is_some_and(|cell| u32::from(*cell) >> bit & 1 == 1),
+                Cells::U8(cells) => {
+                    cells.get(index).is_some_and(|cell| u32::from(*cell) >> bit & 1 == 1)
+                }
+                Cells::U16(cells) => {
+                    cells.get(index).is_some_and(|cell| u32::from(*cell) >> bit & 1 == 1)
+                }
                 Cells::U32(cells) => cells.get(index).is_some_and(|cell| cell >> bit & 1 == 1),
                 Cells::F32(_) | Cells::F64(_) => false,
             },
@@ -152,7 +158,8 @@ mod tests {
     }
 
     fn drawn(dataset: &InMemDicomObject) -> Vec<u8> {
-        let mut raster = Raster { width: 4, height: 3, channels: Channels::Grey, data: vec![0; 12] };
+        let mut raster =
+            Raster { width: 4, height: 3, channels: Channels::Grey, data: vec![0; 12] };
         let planes = OverlayPlane::read_all(dataset, &mut Vec::new());
         planes[0].draw(&mut raster, 1, &Cells::U8(Bytes::new()));
         raster.data
@@ -173,7 +180,16 @@ mod tests {
 
     #[test]
     fn short_data_draw_what_is_there() {
-        assert_eq!(drawn(&with_overlay([1, 1], &[])).iter().filter(|v| **v == 255).count(), 0);
+        let mut tall = with_overlay([1, 1], &[0xFF]);
+        put(&mut tall, Tag(0x6000, 0x0010), VR::US, 9_u16.into());
+        assert_eq!(drawn(&tall).iter().filter(|v| **v == 255).count(), 8);
+    }
+
+    #[test]
+    fn a_plane_without_data_is_left_out_with_a_warning() {
+        let mut warnings = Vec::new();
+        assert!(OverlayPlane::read_all(&with_overlay([1, 1], &[]), &mut warnings).is_empty());
+        assert_eq!(warnings.len(), 1);
     }
 
     #[test]

@@ -107,7 +107,9 @@ fn read_meta(file: &[u8], start: usize) -> Result<(Option<TransferSyntax>, usize
         at = end;
     }
     if at == file.len() {
-        return Err(RenderError::NotDicom { reason: "no data set after the meta group".to_owned() });
+        return Err(RenderError::NotDicom {
+            reason: "no data set after the meta group".to_owned(),
+        });
     }
     Ok((syntax.filter(|s| !s.uid().is_empty()), at))
 }
@@ -234,12 +236,20 @@ impl Walker<'_> {
 
     fn u16(&self, at: usize) -> Result<u16> {
         let bytes = self.bytes(at)?;
-        Ok(if self.encoding.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+        Ok(if self.encoding.big_endian {
+            u16::from_be_bytes(bytes)
+        } else {
+            u16::from_le_bytes(bytes)
+        })
     }
 
     fn u32(&self, at: usize) -> Result<u32> {
         let bytes = self.bytes(at)?;
-        Ok(if self.encoding.big_endian { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) })
+        Ok(if self.encoding.big_endian {
+            u32::from_be_bytes(bytes)
+        } else {
+            u32::from_le_bytes(bytes)
+        })
     }
 
     fn header(&self, at: usize) -> Result<Header> {
@@ -271,8 +281,11 @@ impl Walker<'_> {
             None if matches!(header.vr, Some(VR::OB | VR::OW)) => self.fragments_end(header.value),
             // PS3.5 §6.2.2: UN of undefined length holds Implicit VR Little Endian.
             None if header.vr == Some(VR::UN) => {
-                Walker { data: self.data, encoding: Encoding::IMPLICIT_LITTLE }
-                    .items(header.value, None, depth + 1)
+                Walker { data: self.data, encoding: Encoding::IMPLICIT_LITTLE }.items(
+                    header.value,
+                    None,
+                    depth + 1,
+                )
             }
             None => self.items(header.value, None, depth + 1),
         }
@@ -282,7 +295,9 @@ impl Walker<'_> {
         match header.vr {
             Some(vr) => vr == VR::SQ,
             // Implicit VR: a value that begins with an item is one, or harmlessly looks like one.
-            None => self.header(header.value).is_ok_and(|first| first.tag == ITEM && header.length != Some(0)),
+            None => self
+                .header(header.value)
+                .is_ok_and(|first| first.tag == ITEM && header.length != Some(0)),
         }
     }
 
@@ -308,7 +323,9 @@ impl Walker<'_> {
                     at = item_end;
                 }
                 (ITEM, None) => at = self.elements(item.value, None, depth)?,
-                _ => return Err(RenderError::damaged("a sequence holds something that is no item")),
+                _ => {
+                    return Err(RenderError::damaged("a sequence holds something that is no item"));
+                }
             }
         }
         Ok(at)
@@ -448,7 +465,8 @@ mod tests {
     #[test]
     fn inflated_data_are_bounded() {
         use std::io::Write;
-        let mut deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut deflated =
+            flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
         deflated.write_all(&vec![0; 1 << 20]).unwrap();
         let mut bomb = vec![0; 128];
         bomb.extend(b"DICM");

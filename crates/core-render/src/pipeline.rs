@@ -48,7 +48,8 @@ pub(crate) fn run(job: &RenderJob, observe: &mut dyn FnMut(Stage)) -> Result<Pic
     let decoded = codec::decode(&frame.transfer_syntax, &encoded, &mut warnings)?;
     let (columns, rows) = decoded.full;
     if (columns, rows) != (attributes.columns, attributes.rows) {
-        warnings.push("the codestream has another size than Rows and Columns; it is shown".to_owned());
+        warnings
+            .push("the codestream has another size than Rows and Columns; it is shown".to_owned());
     }
     let plan = plan_for(columns, rows)?;
 

@@ -132,7 +132,11 @@ impl Window {
             VoiFunction::Linear => width >= 1.0,
             VoiFunction::LinearExact | VoiFunction::Sigmoid => width > 0.0,
         };
-        (legal && centre.is_finite() && width.is_finite()).then_some(Self { centre, width, function })
+        (legal && centre.is_finite() && width.is_finite()).then_some(Self {
+            centre,
+            width,
+            function,
+        })
     }
 
     /// The centre, in modality units.
@@ -228,14 +232,16 @@ impl FromStr for Viewport {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        const FORM: SpecError =
-            SpecError("viewport must be width,height or width,height,x,y,region width,region height");
+        const FORM: SpecError = SpecError(
+            "viewport must be width,height or width,height,x,y,region width,region height",
+        );
         let tokens: Vec<&str> = text.split(',').collect();
         if !(2..=6).contains(&tokens.len()) {
             return Err(FORM);
         }
         let side = |text| {
-            unsigned(text).ok_or(SpecError("viewport width and height must be whole numbers above 0"))
+            unsigned(text)
+                .ok_or(SpecError("viewport width and height must be whole numbers above 0"))
         };
         let optional = |index: usize| match tokens.get(index) {
             None | Some(&"") => Ok(None),
@@ -301,7 +307,16 @@ mod tests {
             Window::new(40.0, 400.0, VoiFunction::Linear).unwrap()
         );
         assert!("-1.5e1,0.5,sigmoid".parse::<Window>().is_ok());
-        for text in ["40,400", "40,400,", "40,400,LINEAR", "40,400,linear,", "a,1,linear", ",,", "", ".5,1,linear"] {
+        for text in [
+            "40,400",
+            "40,400,",
+            "40,400,LINEAR",
+            "40,400,linear,",
+            "a,1,linear",
+            ",,",
+            "",
+            ".5,1,linear",
+        ] {
             assert!(text.parse::<Window>().is_err(), "{text:?}");
         }
     }
@@ -336,8 +351,20 @@ mod tests {
     #[test]
     fn ill_formed_viewports_are_refused() {
         for text in [
-            "", "512", "512,", ",512", "0,512", "512,0", "-1,5", "1.5,2", "512,512,0,0,0,10",
-            "1,1,1,1,1,1,1", "a,b", "512,512,x", "99999999999,1", "512,512,nan",
+            "",
+            "512",
+            "512,",
+            ",512",
+            "0,512",
+            "512,0",
+            "-1,5",
+            "1.5,2",
+            "512,512,0,0,0,10",
+            "1,1,1,1,1,1,1",
+            "a,b",
+            "512,512,x",
+            "99999999999,1",
+            "512,512,nan",
         ] {
             assert!(text.parse::<Viewport>().is_err(), "{text:?}");
         }
@@ -348,7 +375,9 @@ mod tests {
         for (text, value) in [("1", 1.0), ("+1.50", 1.5), ("-2e3", -2000.0), ("1E-2", 0.01)] {
             assert_eq!(decimal(text), Some(value), "{text}");
         }
-        for text in ["", ".5", "5.", "1e", "e1", "inf", "NaN", "0x1", "1 ", "12345678901234567", "1e999"] {
+        for text in
+            ["", ".5", "5.", "1e", "e1", "inf", "NaN", "0x1", "1 ", "12345678901234567", "1e999"]
+        {
             assert_eq!(decimal(text), None, "{text:?}");
         }
     }

@@ -41,7 +41,9 @@ impl Body {
         S: Stream<Item = Result<Bytes, UpstreamError>> + Send + 'static,
     {
         let reserve = declared.unwrap_or(0).min(limit).min(RESERVE) as usize;
-        Self { chunks: Box::pin(bounded(timed(chunks, timeout), limit)), reserve, delimited }
+        // Fused, since a short body ends while its head is taken, and is then read on.
+        let chunks = Box::pin(bounded(timed(chunks, timeout), limit).fuse());
+        Self { chunks, reserve, delimited }
     }
 
     /// The whole body.
@@ -212,5 +214,133 @@ fn multer_error(error: multer::Error) -> UpstreamError {
             UpstreamError::BrokeOff
         }
         _ => UpstreamError::malformed("its multipart framing is broken"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BOUNDARY: &str = "a-boundary";
+    const FOREVER: Duration = Duration::from_secs(3600);
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    fn cut(body: &[u8], sizes: &[usize]) -> Vec<Result<Bytes, UpstreamError>> {
+        let (mut rest, mut sizes) = (Bytes::copy_from_slice(body), sizes.iter().cycle());
+        let mut chunks = Vec::new();
+        while !rest.is_empty() {
+            let size = (*sizes.next().unwrap()).clamp(1, rest.len());
+            chunks.push(Ok(rest.split_to(size)));
+        }
+        chunks
+    }
+
+    fn read(
+        chunks: Vec<Result<Bytes, UpstreamError>>,
+        delimited: bool,
+    ) -> Result<Part, UpstreamError> {
+        let content_type = MediaRange::parse(&format!("multipart/related; boundary={BOUNDARY}"));
+        // Yields between chunks, so that readers see them one by one.
+        let chunks = stream::iter(chunks).then(|chunk| async {
+            tokio::task::yield_now().await;
+            chunk
+        });
+        let body = Body::new(chunks, FOREVER, 1 << 20, None, delimited);
+        run(body.first_part(content_type, |_| false))
+    }
+
+    fn standard(payload: &[u8]) -> Vec<u8> {
+        let begin = format!("--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n");
+        let end = format!("\r\n--{BOUNDARY}--\r\n");
+        [begin.as_bytes(), payload, end.as_bytes()].concat()
+    }
+
+    #[test]
+    fn a_body_that_comes_at_once_after_a_wait_is_read() {
+        // multer 3.1 alone calls this an incomplete stream.
+        let mut waited = false;
+        let body = Bytes::from(standard(b"payload"));
+        let mut body = Some(body);
+        let chunks = stream::poll_fn(move |cx| {
+            if !std::mem::replace(&mut waited, true) {
+                cx.waker().wake_by_ref();
+                return std::task::Poll::Pending;
+            }
+            std::task::Poll::Ready(body.take().map(Ok))
+        });
+        let content_type = MediaRange::parse(&format!("multipart/related; boundary={BOUNDARY}"));
+        let body = Body::new(chunks, FOREVER, 1 << 20, None, true);
+        let part = run(body.first_part(content_type, |_| false)).unwrap();
+        assert_eq!(&part.body[..], b"payload");
+    }
+
+    #[test]
+    fn a_forgotten_end_counts_only_where_the_body_is_known_to_be_whole() {
+        let whole = standard(b"payload");
+        let open = &whole[..whole.len() - BOUNDARY.len() - 8];
+        assert_eq!(&read(cut(open, &[7]), true).unwrap().body[..], b"payload");
+        assert_eq!(read(cut(open, &[7]), false), Err(UpstreamError::BrokeOff));
+        let odd = format!("--{BOUNDARY}\n\npayload");
+        assert_eq!(&read(cut(odd.as_bytes(), &[3]), true).unwrap().body[..], b"payload");
+        assert_eq!(read(cut(odd.as_bytes(), &[3]), false), Err(UpstreamError::BrokeOff));
+    }
+
+    #[test]
+    fn errors_of_the_connection_come_through_multer_as_they_are() {
+        for error in [UpstreamError::BrokeOff, UpstreamError::Timeout] {
+            let mut chunks = cut(&standard(b"payload")[..60], &[20]);
+            chunks.push(Err(error.clone()));
+            assert_eq!(read(chunks, true), Err(error));
+        }
+        let large = standard(&vec![0; 1 << 20]);
+        let limit = 1 << 20;
+        assert_eq!(read(cut(&large, &[4096]), true), Err(UpstreamError::TooLarge { limit }));
+    }
+
+    #[test]
+    fn a_part_without_content_is_empty() {
+        assert_eq!(read(cut(&standard(b""), &[5]), true), Err(UpstreamError::Empty));
+        let none = format!("--{BOUNDARY}--\r\n");
+        assert_eq!(read(cut(none.as_bytes(), &[5]), true), Err(UpstreamError::Empty));
+        assert_eq!(read(Vec::new(), true), Err(UpstreamError::Empty));
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunking_gives_the_same_part(
+            payload in prop::collection::vec(prop::sample::select(&b"\r\n-a\x00\xff"[..]), 1..300),
+            sizes in prop::collection::vec(1usize..40, 1..8),
+            bare_lf in prop::bool::ANY,
+        ) {
+            let mut body = standard(&payload);
+            if bare_lf {
+                let begin = format!("--{BOUNDARY}\nContent-Type: application/dicom\n\n");
+                let end = format!("\n--{BOUNDARY}--\n");
+                body = [begin.as_bytes(), &payload, end.as_bytes()].concat();
+            }
+            let part = read(cut(&body, &sizes), true).unwrap();
+            prop_assert_eq!(&part.body[..], &payload[..]);
+            // Both readers agree.
+            let whole = multipart::first(&Bytes::from(body), BOUNDARY.as_bytes()).unwrap();
+            prop_assert_eq!(whole.body, part.body);
+            prop_assert_eq!(whole.headers, part.headers);
+        }
+
+        #[test]
+        fn arbitrary_bodies_never_panic(
+            body in prop::collection::vec(prop::sample::select(&b"-\r\n:abondry "[..]), 0..200),
+            sizes in prop::collection::vec(1usize..20, 1..4),
+        ) {
+            let body = [format!("--{BOUNDARY}\r\nA: b\r\n\r\n").as_bytes(), &body].concat();
+            let _ = read(cut(&body, &sizes), true);
+        }
     }
 }

@@ -302,3 +302,206 @@ fn skip_padding(line: &[u8]) -> &[u8] {
     let padding = line.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
     &line[padding..]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bodies(body: &[u8], boundary: &[u8]) -> Vec<Vec<u8>> {
+        Parts::new(Bytes::copy_from_slice(body), boundary).map(|part| part.body.to_vec()).collect()
+    }
+
+    fn layout_of(content_type: &str, head: &[u8]) -> Layout {
+        layout(MediaRange::parse(content_type).as_ref(), head)
+    }
+
+    fn assert_single_part(body: &[u8], payload: &[u8], ended: bool) {
+        let part = first(&Bytes::copy_from_slice(body), b"b").unwrap();
+        assert_eq!((&part.body[..], part.ended), (payload, ended), "{:?}", body.escape_ascii());
+    }
+
+    #[test]
+    fn a_body_by_the_book_is_standard_and_its_headers_are_read() {
+        let head = b"--b\r\nContent-Type: image/jp2;transfer-syntax=1.2.840.10008.1.2.4.90;\r\n\
+                     Content-Length: 4\r\nMIME-Version: 1.0\r\n\r\nJP2!\r\n--b--\r\n";
+        let Layout::Standard { boundary, headers } =
+            layout_of("multipart/related; boundary=b", head)
+        else {
+            panic!("standard")
+        };
+        assert_eq!((boundary.as_str(), headers.content_length), ("b", Some(4)));
+        let range = headers.content_type.unwrap();
+        assert_eq!(range.parameter("transfer-syntax"), Some("1.2.840.10008.1.2.4.90"));
+    }
+
+    #[test]
+    fn boundaries_are_found_quoted_unquoted_and_odd() {
+        for (written, boundary) in [
+            ("boundary=abc", "abc"),
+            ("boundary=\"abc\"", "abc"),
+            ("boundary='abc'", "abc"),
+            ("Boundary = \"a b:c\"", "a b:c"),
+            ("boundary=a=b", "a=b"),
+            ("type=application/dicom; boundary=a:b/c?d", "a:b/c?d"),
+            (r#"type="image/jp2; transfer-syntax=1.2"; boundary=x;"#, "x"),
+            (r#"boundary="a\"b""#, "a\"b"),
+        ] {
+            let head = format!("\r\n--{boundary}\r\nA: b\r\n\r\n");
+            let layout = layout_of(&format!("Multipart/Related; {written}"), head.as_bytes());
+            let headers = Headers::default();
+            assert_eq!(
+                layout,
+                Layout::Standard { boundary: boundary.into(), headers },
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_boundary_parameter_the_first_line_names_it() {
+        let head = b"--xyz\r\nContent-Type: application/dicom\r\n\r\n";
+        for content_type in
+            ["multipart/related; type=application/dicom", "multipart/related; boundary="]
+        {
+            let Layout::Standard { boundary, .. } = layout_of(content_type, head) else { panic!() };
+            assert_eq!(boundary, "xyz");
+        }
+    }
+
+    #[test]
+    fn what_is_not_delimited_is_single() {
+        for (content_type, head) in [
+            ("application/octet-stream", &b"--\x01\x02 pixels that begin with dashes"[..]),
+            ("application/octet-stream", b"--pixels\nthat begin like a boundary\n\n"),
+            ("multipart/related", b"\0\0\0\0DICM"),
+            ("application/dicom", b""),
+        ] {
+            assert_eq!(layout_of(content_type, head), Layout::Single, "{}", head.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_multipart_under_the_name_of_its_payload_is_recognised() {
+        let head = b"--b1\r\nContent-Type: application/octet-stream\r\n\r\n\x01\x02";
+        let layout = layout_of("application/octet-stream", head);
+        assert!(matches!(layout, Layout::Standard { boundary, .. } if boundary == "b1"));
+    }
+
+    #[test]
+    fn what_multer_cannot_read_is_odd() {
+        let many = format!("--b\r\n{}\r\nx", "A: b\r\n".repeat(33));
+        for head in [
+            "--b\nContent-Type: application/dicom\n\nx",
+            "--b\r\n\r\npart without headers\r\n--b--\r\n\r\n",
+            "--b\r\nA: folded\r\n  header\r\n\r\nx",
+            "preamble\r\n--b\r\nA: b\r\n\r\nx",
+            "--b\r\nA: mixed\n\r\n\r\nx",
+            "--b\r\nno header\r\n\r\n",
+            "--bc\r\nA: b\r\n\r\n",
+            many.as_str(),
+        ] {
+            let layout = layout_of("multipart/related; boundary=b", head.as_bytes());
+            assert_eq!(layout, Layout::Odd { boundary: b"b".to_vec() }, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn line_ends_of_a_lone_lf_are_read_and_a_cr_before_them_is_payload() {
+        let body =
+            b"--b\nContent-Type: application/octet-stream\n\npixels\r\n--b\nA: b\n\n2\n--b--\n";
+        assert_eq!(bodies(body, b"b"), [b"pixels\r".to_vec(), b"2".to_vec()]);
+    }
+
+    #[test]
+    fn missing_headers_and_even_a_missing_blank_line_are_read() {
+        assert_single_part(b"--b\r\n\r\npayload\r\n--b--\r\n", b"payload", true);
+        assert_single_part(b"--b\r\n\xff\xd8payload\r\n--b--\r\n", b"\xff\xd8payload", true);
+    }
+
+    #[test]
+    fn folded_headers_are_unfolded() {
+        let body =
+            Bytes::from_static(b"--b\r\nContent-Type: image/jls;\r\n transfer-syntax=1.2\r\n\r\nx");
+        let part = first(&body, b"b").unwrap();
+        assert_eq!(part.headers.content_type.unwrap().parameter("transfer-syntax"), Some("1.2"));
+    }
+
+    #[test]
+    fn preamble_and_epilogue_are_passed_over() {
+        let body = b"This is a multipart --b message\r\n--b \t\r\nA: b\r\n\r\none\r\n--b\r\nA: b\r\n\r\ntwo\r\n--b--\r\nepilogue --b";
+        assert_eq!(bodies(body, b"b"), [b"one".to_vec(), b"two".to_vec()]);
+    }
+
+    #[test]
+    fn a_missing_end_leaves_the_part_open() {
+        assert_single_part(b"--b\r\nA: b\r\n\r\npayload", b"payload", false);
+        assert_single_part(b"--b\r\nA: b\r\n\r\npayload\r\n--b", b"payload", true);
+        assert_single_part(b"--b\r\nA: b\r\nContent-Length: 7\r\n\r\npayload", b"payload", true);
+    }
+
+    #[test]
+    fn a_boundary_with_text_behind_it_is_payload() {
+        let body = b"--b\r\nA: b\r\n\r\nx\r\n--border\r\ny --b\r\n--b--";
+        assert_eq!(bodies(body, b"b"), [b"x\r\n--border\r\ny --b".to_vec()]);
+    }
+
+    #[test]
+    fn the_length_of_a_part_wins_where_it_fits() {
+        let fits = b"--b\r\nContent-Length: 9\r\n\r\nab\r\n--b\r\n\r\n--b--";
+        assert_eq!(bodies(fits, b"b"), [b"ab\r\n--b\r\n".to_vec()]);
+        for wrong in ["1", "100000", "18446744073709551615", "-1", "x"] {
+            let body = format!("--b\r\nContent-Length: {wrong}\r\n\r\npayload\r\n--b--");
+            assert_eq!(bodies(body.as_bytes(), b"b"), [b"payload".to_vec()], "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_boundary_that_never_appears_gives_way_to_the_one_in_the_body() {
+        assert_single_part(b"--other\r\nA: b\r\n\r\nx\r\n--other--", b"x", true);
+        assert_eq!(first(&Bytes::from_static(b"no delimiter"), b"b"), None);
+    }
+
+    #[test]
+    fn empty_parts_and_bodies_without_a_part() {
+        assert_eq!(bodies(b"--b--\r\n", b"b"), Vec::<Vec<u8>>::new());
+        assert_eq!(bodies(b"", b"b"), Vec::<Vec<u8>>::new());
+        assert_eq!(
+            bodies(b"--b\r\nA: b\r\n\r\n\r\n--b\r\n--b--", b"b"),
+            [b"".to_vec(), b"".to_vec()]
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(
+            body in proptest::collection::vec(proptest::sample::select(&b"-b\r\n: A\xff"[..]), 0..200),
+            boundary in proptest::collection::vec(proptest::sample::select(&b"-b"[..]), 0..3),
+        ) {
+            let bytes = Bytes::from(body.clone());
+            let parts: usize = Parts::new(bytes.clone(), &boundary).map(|p| p.body.len()).sum();
+            proptest::prop_assert!(parts <= body.len());
+            first(&bytes, &boundary);
+            layout(None, &body);
+            layout(MediaRange::parse("multipart/related; boundary=b").as_ref(), &body);
+        }
+
+        #[test]
+        fn what_is_written_is_read(
+            payloads in proptest::collection::vec(proptest::collection::vec(0u8.., 0..50), 1..4),
+            length in proptest::bool::ANY,
+        ) {
+            // A boundary that cannot be in payloads of 50 bytes, so that no length is needed.
+            let boundary = "x".repeat(60);
+            let mut body = Vec::new();
+            for payload in &payloads {
+                body.extend(format!("--{boundary}\r\nContent-Type: a/b\r\n").bytes());
+                if length {
+                    body.extend(format!("Content-Length: {}\r\n", payload.len()).bytes());
+                }
+                body.extend(b"\r\n".iter().chain(payload).chain(b"\r\n"));
+            }
+            body.extend(format!("--{boundary}--\r\n").bytes());
+            proptest::prop_assert_eq!(bodies(&body, boundary.as_bytes()), payloads);
+        }
+    }
+}

@@ -48,9 +48,8 @@ impl Frames {
         let wanted = number_of_frames as usize;
         let by_table = |offsets: &[u64]| by_offsets(&fragments, offsets);
         let basic = table.iter().map(|&offset| u64::from(offset)).collect::<Vec<_>>();
-        let frames = by_table(&extended.offsets)
-            .or_else(|| by_table(&basic))
-            .unwrap_or_else(|| {
+        let frames =
+            by_table(&extended.offsets).or_else(|| by_table(&basic)).unwrap_or_else(|| {
                 if !basic.is_empty() || !extended.offsets.is_empty() {
                     warnings.push("the offset table is wrong and was ignored".to_owned());
                 }
@@ -69,9 +68,11 @@ impl Frames {
 
     /// The bytes of one frame, its fragments joined.
     pub(crate) fn frame(&self, frame: FrameNumber) -> Result<Bytes> {
-        let range = self.frames.get(frame.index()).cloned().ok_or_else(|| {
-            RenderError::FrameOutOfRange { frame, frames: self.count() }
-        })?;
+        let range = self
+            .frames
+            .get(frame.index())
+            .cloned()
+            .ok_or_else(|| RenderError::FrameOutOfRange { frame, frames: self.count() })?;
         Ok(match &self.fragments[range] {
             [one] => self.value.slice(one.bytes.clone()),
             many => many.iter().flat_map(|part| &self.value[part.bytes.clone()]).copied().collect(),
@@ -165,8 +166,10 @@ mod tests {
 
     fn frames(value: &Bytes, wanted: u32) -> (Vec<Bytes>, usize) {
         let mut warnings = Vec::new();
-        let found = Frames::find(value, wanted, &ExtendedOffsets::default(), &mut warnings).unwrap();
-        let frames = (1..=found.count()).map(|n| found.frame(FrameNumber::new(n).unwrap()).unwrap());
+        let found =
+            Frames::find(value, wanted, &ExtendedOffsets::default(), &mut warnings).unwrap();
+        let frames =
+            (1..=found.count()).map(|n| found.frame(FrameNumber::new(n).unwrap()).unwrap());
         (frames.collect(), warnings.len())
     }
 

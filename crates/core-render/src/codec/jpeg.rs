@@ -39,11 +39,8 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
     };
     let image = image.map_err(failed)?;
     note("JPEG", image.warning, warnings);
-    let layout = coded_layout(
-        &Encoded { lossless: header.lossless, ..*encoded },
-        header.precision,
-        false,
-    );
+    let layout =
+        coded_layout(&Encoded { lossless: header.lossless, ..*encoded }, header.precision, false);
     Ok(Decoded {
         columns: image.width,
         rows: image.height,
@@ -154,7 +151,8 @@ mod tests {
     const ADOBE_YCC: (u8, &[u8]) = (0xEE, b"Adobe\0\x64\0\0\0\0\x01");
     const FULL: (u8, &[u8]) = (0xC0, &[8, 0, 8, 0, 8, 3, 1, 0x11, 0, 2, 0x11, 1, 3, 0x11, 1]);
     const SUBSAMPLED: (u8, &[u8]) = (0xC0, &[8, 0, 8, 0, 8, 3, 1, 0x21, 0, 2, 0x11, 1, 3, 0x11, 1]);
-    const NAMED: (u8, &[u8]) = (0xC0, &[8, 0, 8, 0, 8, 3, b'R', 0x11, 0, b'G', 0x11, 1, b'B', 0x11, 1]);
+    const NAMED: (u8, &[u8]) =
+        (0xC0, &[8, 0, 8, 0, 8, 3, b'R', 0x11, 0, b'G', 0x11, 1, b'B', 0x11, 1]);
 
     #[test]
     fn colour_is_decided_by_adobe_then_jfif_then_sampling_then_the_data_set() {
@@ -178,7 +176,11 @@ mod tests {
 
     #[test]
     fn hostile_segments_end_the_scan() {
-        for bytes in [&[0xFF, 0xD8, 0xFF][..], &[0xFF, 0xD8, 0xFF, 0xC0, 0, 1], &[0xFF, 0xD8, 0xFF, 0xEE, 0xFF, 0xFF, 1]] {
+        for bytes in [
+            &[0xFF, 0xD8, 0xFF][..],
+            &[0xFF, 0xD8, 0xFF, 0xC0, 0, 1],
+            &[0xFF, 0xD8, 0xFF, 0xEE, 0xFF, 0xFF, 1],
+        ] {
             assert_eq!(Markers::scan(bytes), Markers::default());
         }
     }

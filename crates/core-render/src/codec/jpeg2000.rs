@@ -13,7 +13,10 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
     let header = jpeg2000::header(encoded.bytes).map_err(failed)?;
     encoded.limits.check_source(header.height, header.width)?;
     if header.components > 4 {
-        return Err(RenderError::unsupported(format!("JPEG 2000 of {} components", header.components)));
+        return Err(RenderError::unsupported(format!(
+            "JPEG 2000 of {} components",
+            header.components
+        )));
     }
     let reduce = (encoded.halvings)(header.width, header.height).min(header.levels);
     let image = jpeg2000::decode(encoded.bytes, reduce).map_err(failed)?;
@@ -52,7 +55,8 @@ fn cells(components: &[Component], precision: u8) -> Result<Cells> {
         return Err(RenderError::unsupported("JPEG 2000 with subsampled components"));
     }
     let bits = mask(precision.min(32));
-    let all = (0..pixels).flat_map(|pixel| components.iter().map(move |c| c.data[pixel] as u32 & bits));
+    let all =
+        (0..pixels).flat_map(|pixel| components.iter().map(move |c| c.data[pixel] as u32 & bits));
     Ok(match precision {
         1..=8 => Cells::U8(match components {
             [grey] => grey.data.iter().map(|&v| (v as u32 & bits) as u8).collect(),
@@ -71,7 +75,13 @@ mod tests {
     use super::*;
 
     fn component(data: &[i32], precision: u8) -> Component {
-        Component { width: data.len() as u32, height: 1, precision, signed: true, data: data.to_vec() }
+        Component {
+            width: data.len() as u32,
+            height: 1,
+            precision,
+            signed: true,
+            data: data.to_vec(),
+        }
     }
 
     #[test]
@@ -83,7 +93,9 @@ mod tests {
     #[test]
     fn components_are_interleaved() {
         let planes = [component(&[1, 2], 8), component(&[3, 4], 8), component(&[5, 6], 8)];
-        assert!(matches!(cells(&planes, 8), Ok(Cells::U8(cells)) if cells.as_ref() == [1, 3, 5, 2, 4, 6]));
+        assert!(
+            matches!(cells(&planes, 8), Ok(Cells::U8(cells)) if cells.as_ref() == [1, 3, 5, 2, 4, 6])
+        );
     }
 
     #[test]

@@ -11,7 +11,10 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
     let header = jpeg_ls::header(encoded.bytes).map_err(failed)?;
     encoded.limits.check_source(header.height, header.width)?;
     if !matches!(header.components, 1 | 3) {
-        return Err(RenderError::unsupported(format!("JPEG-LS of {} components", header.components)));
+        return Err(RenderError::unsupported(format!(
+            "JPEG-LS of {} components",
+            header.components
+        )));
     }
     let image = jpeg_ls::decode(encoded.bytes).map_err(failed)?;
     note("JPEG-LS", image.warning, warnings);

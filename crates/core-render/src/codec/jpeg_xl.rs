@@ -1,6 +1,8 @@
 //! JPEG XL (PS3.5 §8.2.15), decoded by jxl-oxide. The bit stream overrides the attributes.
 
-use jxl_oxide::{AllocTracker, EnumColourEncoding, JxlImage, JxlThreadPool, PixelFormat, RenderingIntent};
+use jxl_oxide::{
+    AllocTracker, EnumColourEncoding, JxlImage, JxlThreadPool, PixelFormat, RenderingIntent,
+};
 
 use crate::codec::{Decoded, Encoded, SampleSpace, coded_layout};
 use crate::colour::rgb::ColourSpace;

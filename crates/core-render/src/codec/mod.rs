@@ -70,15 +70,20 @@ impl Codec {
     pub(crate) fn of(syntax: &TransferSyntax) -> Result<Self> {
         use TransferSyntax::*;
         Ok(match syntax {
-            ImplicitLittleEndian | ExplicitLittleEndian | ExplicitBigEndian
-            | DeflatedExplicitLittleEndian | EncapsulatedUncompressed => Self::Native,
+            ImplicitLittleEndian
+            | ExplicitLittleEndian
+            | ExplicitBigEndian
+            | DeflatedExplicitLittleEndian
+            | EncapsulatedUncompressed => Self::Native,
             DeflatedImageFrame => Self::DeflatedFrame,
             RleLossless => Self::Rle,
             JpegBaseline | JpegExtended | JpegLossless | JpegLosslessSv1 => Self::Jpeg,
             JpegLsLossless | JpegLsNearLossless => Self::JpegLs,
-            Jpeg2000Lossless | TransferSyntax::Jpeg2000 | Htj2kLossless | Htj2kLosslessRpcl | Htj2k => {
-                Self::Jpeg2000
-            }
+            Jpeg2000Lossless
+            | TransferSyntax::Jpeg2000
+            | Htj2kLossless
+            | Htj2kLosslessRpcl
+            | Htj2k => Self::Jpeg2000,
             JpegXlLossless | JpegXlRecompression | TransferSyntax::JpegXl => Self::JpegXl,
             Other(uid) => return Err(RenderError::unsupported(format!("transfer syntax {uid}"))),
         })
@@ -89,7 +94,9 @@ impl Codec {
         Some(match bytes {
             [0xFF, 0xD8, 0xFF, ..] if jpeg::is_jpeg_ls(bytes) => Self::JpegLs,
             [0xFF, 0xD8, 0xFF, ..] => Self::Jpeg,
-            [0xFF, 0x4F, 0xFF, 0x51, ..] | [0, 0, 0, 0x0C, b'j', b'P', b' ', b' ', ..] => Self::Jpeg2000,
+            [0xFF, 0x4F, 0xFF, 0x51, ..] | [0, 0, 0, 0x0C, b'j', b'P', b' ', b' ', ..] => {
+                Self::Jpeg2000
+            }
             [0, 0, 0, 0x0C, b'J', b'X', b'L', b' ', ..] => Self::JpegXl,
             // FF 0A alone is too weak a mark to overrule a declared syntax.
             _ => return None,
@@ -106,7 +113,8 @@ impl Codec {
                 if declared == Self::Native && !syntax.is_encapsulated() && found != Self::Jpeg {
                     return Ok(declared);
                 }
-                warnings.push(format!("the frame is {found:?}, its transfer syntax says {declared:?}"));
+                warnings
+                    .push(format!("the frame is {found:?}, its transfer syntax says {declared:?}"));
                 Ok(found)
             }
             _ => Ok(declared),
@@ -123,7 +131,7 @@ pub(crate) fn decode(
     encoded: &Encoded<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Decoded> {
-    match Codec::choose(syntax, encoded.bytes, warnings)? {
+    let decoded = match Codec::choose(syntax, encoded.bytes, warnings)? {
         Codec::Native => decode_native(encoded.bytes, encoded.attributes, warnings),
         Codec::DeflatedFrame => {
             let inflated = inflate_frame(encoded.bytes, encoded.attributes)?;
@@ -134,7 +142,9 @@ pub(crate) fn decode(
         Codec::JpegLs => jpeg_ls::decode(encoded, warnings),
         Codec::Jpeg2000 => jpeg2000::decode(encoded, warnings),
         Codec::JpegXl => jpeg_xl::decode(encoded),
-    }
+    }?;
+    decoded.check_complete()?;
+    Ok(decoded)
 }
 
 fn decode_native(
@@ -166,6 +176,18 @@ impl Decoded {
     ) -> Self {
         let (columns, rows) = (attributes.columns, attributes.rows);
         Self { columns, rows, full: (columns, rows), cells, layout, space }
+    }
+
+    /// Later stages index by row and column: a decoder that broke its word must not get there.
+    fn check_complete(&self) -> Result<()> {
+        let samples = match self.space {
+            SampleSpace::Single => 1,
+            SampleSpace::Colour(_) => 3,
+        };
+        if self.cells.len() == self.columns as usize * self.rows as usize * samples {
+            return Ok(());
+        }
+        Err(RenderError::decode("decoder", "the samples do not fill the frame"))
     }
 }
 
@@ -229,7 +251,12 @@ mod tests {
     use super::*;
     use crate::attributes::tests::image;
 
-    fn layout_of(attributes: &ImageAttributes, lossless: bool, precision: u8, signed: bool) -> BitLayout {
+    fn layout_of(
+        attributes: &ImageAttributes,
+        lossless: bool,
+        precision: u8,
+        signed: bool,
+    ) -> BitLayout {
         let encoded = Encoded {
             attributes,
             bytes: &Bytes::new(),

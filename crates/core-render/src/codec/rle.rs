@@ -18,8 +18,10 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
                 let reason = format!("{} segments, {planes} are needed", segments.len());
                 return Err(RenderError::decode("RLE", reason));
             }
-            let planes: Vec<Vec<u8>> =
-                segments[..planes].iter().map(|segment| unpack(segment, pixels, warnings)).collect();
+            let planes: Vec<Vec<u8>> = segments[..planes]
+                .iter()
+                .map(|segment| unpack(segment, pixels, warnings))
+                .collect();
             assemble(&planes, samples, usize::from(bits) / 8, pixels)
         }
         _ => return Err(RenderError::decode("RLE", "cells of this kind cannot be RLE")),
@@ -86,7 +88,8 @@ fn one_bit(segment: &[u8], pixels: usize, warnings: &mut Vec<String>) -> Cells {
 /// Byte planes, most significant first for each sample, to interleaved cells.
 fn assemble(planes: &[Vec<u8>], samples: usize, bytes: usize, pixels: usize) -> Cells {
     let cell = |pixel: usize, sample: usize| {
-        (0..bytes).fold(0_u32, |cell, byte| cell << 8 | u32::from(planes[sample * bytes + byte][pixel]))
+        (0..bytes)
+            .fold(0_u32, |cell, byte| cell << 8 | u32::from(planes[sample * bytes + byte][pixel]))
     };
     let all = (0..pixels).flat_map(|pixel| (0..samples).map(move |sample| (pixel, sample)));
     match bytes {
@@ -172,7 +175,9 @@ mod tests {
     #[test]
     fn packed_one_bit_frames_are_unpacked() {
         let (cells, _) = decoded(&frame(&[&[1, 0b101, 0b10]]), 1, 1, 10).unwrap();
-        assert!(matches!(cells, Cells::U8(cells) if cells.as_ref() == [1, 0, 1, 0, 0, 0, 0, 0, 0, 1]));
+        assert!(
+            matches!(cells, Cells::U8(cells) if cells.as_ref() == [1, 0, 1, 0, 0, 0, 0, 0, 0, 1])
+        );
     }
 
     #[test]

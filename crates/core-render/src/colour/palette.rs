@@ -1,7 +1,7 @@
 //! PALETTE COLOR: indices to RGB (PS3.3 C.7.6.3.1.5, C.7.9.2).
 
-use dicom_core::value::PrimitiveValue;
 use dicom_core::Tag;
+use dicom_core::value::PrimitiveValue;
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 use serde::{Deserialize, Serialize};
@@ -143,7 +143,8 @@ fn expand_into(
             }
             // An indirect segment names earlier segments by their byte offset; it cannot nest.
             2 if indirect_allowed => {
-                let offset = usize::from(*words.get(at + 2)?) | usize::from(*words.get(at + 3)?) << 16;
+                let offset =
+                    usize::from(*words.get(at + 2)?) | usize::from(*words.get(at + 3)?) << 16;
                 expand_into(out, words, offset / 2, length, entries, false);
                 at += 4;
             }
@@ -179,8 +180,9 @@ mod tests {
         assert_eq!(expand_segments(&[1, 4, 100], 6), [], "linear without a start");
         assert_eq!(expand_segments(&[0, 9, 1], 6), [], "fewer values than promised");
         assert_eq!(expand_segments(&[0, 1, 3, 7, 7], 6), [3], "unknown opcode");
-        assert_eq!(expand_segments(&[0, 1, 3, 2, 1, 8, 0], 6).len(), 1, "indirect to indirect");
-        let many: Vec<u16> = std::iter::once([0, 1, 0]).chain((0..100).map(|_| [1, 65_535, 9])).flatten().collect();
+        assert_eq!(expand_segments(&[0, 1, 3, 2, 1, 6, 0], 6).len(), 1, "indirect to indirect");
+        let many: Vec<u16> =
+            std::iter::once([0, 1, 0]).chain((0..100).map(|_| [1, 65_535, 9])).flatten().collect();
         assert_eq!(expand_segments(&many, 256).len(), 256, "bounded by the entries");
     }
 

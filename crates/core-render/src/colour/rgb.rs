@@ -53,14 +53,13 @@ fn convert(pixels: &[u8], equations: impl Fn([f32; 3]) -> [f32; 3]) -> Vec<u8> {
 /// R4.18: the inverse of YBR_FULL.
 fn full([y, cb, cr]: [f32; 3]) -> [f32; 3] {
     let (cb, cr) = (cb - 128.0, cr - 128.0);
-    [y + 1.402 * cr, y - 0.344_136_29 * cb - 0.714_136_29 * cr, y + 1.772 * cb]
+    [y + 1.402 * cr, y - 0.344_136 * cb - 0.714_136 * cr, y + 1.772 * cb]
 }
 
-/// R4.18: the inverse of YBR_PARTIAL, by which luminance 16 to 235 spans black to white.
+/// R4.18: the inverse of YBR_PARTIAL: luminance 16 to 235 and chroma 16 to 240 span the full range.
 fn partial([y, cb, cr]: [f32; 3]) -> [f32; 3] {
-    let (y, cb, cr) = ((y - 16.0) * 255.0 / 219.0, cb - 128.0, cr - 128.0);
-    let (cb, cr) = (cb * 255.0 / 224.0, cr * 255.0 / 224.0);
-    [y + 1.402 * cr, y - 0.344_136_29 * cb - 0.714_136_29 * cr, y + 1.772 * cb]
+    let chroma = |c| (c - 128.0) * 255.0 / 224.0 + 128.0;
+    full([(y - 16.0) * 255.0 / 219.0, chroma(cb), chroma(cr)])
 }
 
 #[cfg(test)]

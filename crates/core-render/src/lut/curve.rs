@@ -13,7 +13,10 @@ pub(crate) enum ResolvedVoi<'a> {
     Window(Window),
     Lut(&'a crate::lut::lookup::Lut),
     /// Lowest to highest value of the frame (design: no window in the file).
-    Range { low: f64, high: f64 },
+    Range {
+        low: f64,
+        high: f64,
+    },
 }
 
 /// From stored value to display value.
@@ -64,7 +67,8 @@ impl<'a> ResolvedVoi<'a> {
         range: impl FnOnce() -> (f64, f64),
     ) -> Self {
         match (asked, voi) {
-            (Some(window), _) | (None, Voi::Window(window)) => Self::Window(window.to_owned()),
+            (Some(window), _) => Self::Window(window),
+            (None, Voi::Window(window)) => Self::Window(*window),
             (None, Voi::Lut(lut)) => Self::Lut(lut),
             (None, Voi::None) => {
                 let (low, high) = range();
@@ -134,8 +138,11 @@ mod tests {
 
     #[test]
     fn tables_hold_signed_samples_at_their_bits() {
-        let table = curve(&Modality::Identity, 0.0, 16.0)
-            .table(BitLayout { bits: 4, shift: 0, signed: true });
+        let table = curve(&Modality::Identity, 0.0, 16.0).table(BitLayout {
+            bits: 4,
+            shift: 0,
+            signed: true,
+        });
         // Bits 0b1000 are −8, the lowest value; 0b0111 is 7, the highest.
         assert_eq!((table.len(), table[0b1000], table[0b0111]), (16, 0, 255));
     }

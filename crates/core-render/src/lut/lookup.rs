@@ -38,7 +38,11 @@ impl Descriptor {
             -32_768..0 if !signed => first + 65_536,
             _ => first,
         };
-        Some(Self { entries, first, bits: u8::try_from(bits).ok().filter(|b| (1..=16).contains(b))? })
+        Some(Self {
+            entries,
+            first,
+            bits: u8::try_from(bits).ok().filter(|b| (1..=16).contains(b))?,
+        })
     }
 }
 
@@ -58,7 +62,11 @@ impl Lut {
 
     /// A table of entries that are expanded already.
     pub(crate) fn from_entries(descriptor: Descriptor, entries: Vec<u16>) -> Option<Self> {
-        (!entries.is_empty()).then_some(Self { first: descriptor.first, entries, bits: descriptor.bits })
+        (!entries.is_empty()).then_some(Self {
+            first: descriptor.first,
+            entries,
+            bits: descriptor.bits,
+        })
     }
 
     /// The entry for `input`; inputs outside meet the first or the last entry.
@@ -134,7 +142,9 @@ mod tests {
 
     #[test]
     fn inputs_outside_meet_the_ends() {
-        let lut = Lut::new(descriptor(3, 10, 16, false), &PrimitiveValue::U16([5, 6, 7][..].into())).unwrap();
+        let lut =
+            Lut::new(descriptor(3, 10, 16, false), &PrimitiveValue::U16([5, 6, 7][..].into()))
+                .unwrap();
         assert_eq!([9, 10, 12, 13].map(|input| lut.at(input)), [5, 5, 7, 7]);
         assert_eq!([10.4, 10.5, f64::NAN, -1e300, 1e300].map(|v| lut.at_value(v)), [5, 6, 5, 5, 7]);
     }
@@ -157,7 +167,9 @@ mod tests {
     #[test]
     fn a_table_without_data_is_an_error_and_a_short_one_is_not() {
         assert!(Lut::new(descriptor(4, 0, 8, false), &PrimitiveValue::Empty).is_err());
-        let short = Lut::new(descriptor(256, 0, 16, false), &PrimitiveValue::U16([1, 9][..].into())).unwrap();
+        let short =
+            Lut::new(descriptor(256, 0, 16, false), &PrimitiveValue::U16([1, 9][..].into()))
+                .unwrap();
         assert_eq!(short.at(200), 9);
     }
 }

@@ -41,7 +41,10 @@ mod tests {
     #[test]
     fn linear_width_one_is_a_threshold() {
         let threshold = window(40.0, 1.0, VoiFunction::Linear);
-        assert_eq!((threshold.apply(39.5), threshold.apply(39.6), threshold.apply(40.0)), (0.0, 1.0, 1.0));
+        assert_eq!(
+            (threshold.apply(39.5), threshold.apply(39.6), threshold.apply(40.0)),
+            (0.0, 1.0, 1.0)
+        );
     }
 
     #[test]

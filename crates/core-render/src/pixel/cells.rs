@@ -89,9 +89,10 @@ impl Cells {
                 let table = table();
                 cells.iter().map(|&cell| table[layout.index(u32::from(cell)) as usize]).collect()
             }
-            Self::U32(cells) => {
-                cells.iter().map(|&cell| function(layout.value(layout.index(cell)) as f64)).collect()
-            }
+            Self::U32(cells) => cells
+                .iter()
+                .map(|&cell| function(layout.value(layout.index(cell)) as f64))
+                .collect(),
             Self::F32(cells) => cells.iter().map(|&cell| function(f64::from(cell))).collect(),
             Self::F64(cells) => cells.iter().map(|&cell| function(cell)).collect(),
         }
@@ -108,7 +109,7 @@ impl Cells {
         let is_padding = |value: f64| padding.is_some_and(|padding| padding.contains(value));
         let values = self.distinct(layout);
         let over = |keep: &dyn Fn(f64) -> bool| {
-            values.iter(|v| keep(v)).map(&modality).filter(|v| v.is_finite()).fold(
+            values.iter(keep).map(&modality).filter(|v| v.is_finite()).fold(
                 None,
                 |range: Option<(f64, f64)>, v| match range {
                     None => Some((v, v)),

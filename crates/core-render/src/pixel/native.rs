@@ -106,15 +106,16 @@ fn spread_chroma(cells: &Cells, attributes: &ImageAttributes) -> Result<Cells> {
 }
 
 fn spread<T: Copy>(quads: &[T], pixels: usize) -> Vec<T> {
-    let both = quads.as_chunks::<4>().0.iter().flat_map(|&[y1, y2, cb, cr]| [y1, cb, cr, y2, cb, cr]);
+    let both =
+        quads.as_chunks::<4>().0.iter().flat_map(|&[y1, y2, cb, cr]| [y1, cb, cr, y2, cb, cr]);
     both.take(pixels * 3).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attributes::tests::image;
     use crate::attributes::Photometric;
+    use crate::attributes::tests::image;
 
     fn decode_all(bytes: &[u8], attributes: &ImageAttributes) -> (Result<Cells>, Vec<String>) {
         let mut warnings = Vec::new();
@@ -157,8 +158,13 @@ mod tests {
     #[test]
     fn a_mostly_complete_frame_is_filled_and_an_emptier_one_refused() {
         let (cells, warnings) = decode_all(&[9; 7], &image(1, 10, 8));
-        assert!(matches!(cells, Ok(Cells::U8(cells)) if cells.as_ref() == [9, 9, 9, 9, 9, 9, 9, 0, 0, 0]));
+        assert!(
+            matches!(cells, Ok(Cells::U8(cells)) if cells.as_ref() == [9, 9, 9, 9, 9, 9, 9, 0, 0, 0])
+        );
         assert_eq!(warnings.len(), 1);
-        assert!(matches!(decode_all(&[9; 4], &image(1, 10, 8)).0, Err(RenderError::Damaged { .. })));
+        assert!(matches!(
+            decode_all(&[9; 4], &image(1, 10, 8)).0,
+            Err(RenderError::Damaged { .. })
+        ));
     }
 }
