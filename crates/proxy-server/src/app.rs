@@ -3,18 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Request, Response};
+use http::header;
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use wadors_client::{Client, ClientConfig, ClientError};
 
 use crate::config::Config;
 use crate::error::ServerError;
-use crate::passthrough::Forwarder;
+use crate::page::Page;
 use crate::respond::{self, Body};
-use crate::route::{Target, route};
-use crate::{connections, cors};
+use crate::route::{Resource, Target, route};
+use crate::workers::Workers;
+use crate::{connections, cors, health, page, passthrough, render_service};
 
 /// Where the proxy listens.
 #[derive(Debug)]
@@ -59,8 +61,8 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// The HTTP client for the archive could not be made.
-    #[error("the HTTP client could not be made: {0}")]
-    Client(String),
+    #[error("upstream: {0}")]
+    Client(#[from] ClientError),
 }
 
 /// Serves until `shutdown` resolves, then finishes what is under way.
@@ -82,40 +84,56 @@ pub async fn serve(
             stopped.clone(),
         )
     };
+    let admin = async {
+        if let Some(listener) = listeners.admin {
+            let client = app.client.clone();
+            let handler = move |request, _| health::answer(client.clone(), request);
+            connections::serve(listener, handler, stopped).await;
+        }
+    };
     let leave = async {
         shutdown.await;
         tracing::info!("finishing what is under way");
+        // Without receivers everything has ended already.
         let _ = stop.send(true);
     };
-    tokio::join!(public, leave);
+    tokio::join!(public, admin, leave);
     Ok(())
 }
 
 /// Everything a request needs, made at the start and never changed.
-#[derive(Debug)]
 pub(crate) struct App {
-    config: Config,
-    forwarder: Forwarder,
+    pub(crate) config: Config,
+    pub(crate) client: Client,
+    pub(crate) workers: Workers,
+    page: Page,
 }
 
 impl App {
     fn new(config: Config) -> Result<Self, ServeError> {
-        // Both HTTP clients need a provider of cryptography; a second call finds the first one's.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let upstream = config.upstream.as_ref().ok_or(ServeError::NoUpstream)?;
-        let forwarder = Forwarder::new(upstream, config.upstream_timeout)
-            .map_err(|error| ServeError::Client(error.to_string()))?;
-        Ok(Self { forwarder, config })
+        let client = Client::new(ClientConfig {
+            base: config.upstream.clone().ok_or(ServeError::NoUpstream)?,
+            timeout: config.upstream_timeout,
+            max_bytes: config.max_source_bytes,
+        })?;
+        let workers = Workers::new(config.render_workers, config.queue);
+        let page = Page::new(&config.base_path);
+        Ok(Self { config, client, workers, page })
     }
 }
 
 /// One request from a client, whatever comes of it.
 async fn answer(app: Arc<App>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
     let origin = request.headers().get(header::ORIGIN).cloned();
+    let is_head = request.method() == Method::HEAD;
     let mut response = if cors::is_preflight(&request) {
         respond::no_content(app.config.cors_origins.preflight())
     } else {
-        dispatch(&app, request, client).await.unwrap_or_else(|error| respond::failure(&error))
+        dispatch(&app, request, client).await.unwrap_or_else(|error| {
+            let response = respond::failure(&error);
+            tracing::info!(status = response.status().as_u16(), stage = error.stage(), %error, "refused");
+            if is_head { respond::without_body(response) } else { response }
+        })
     };
     app.config.cors_origins.allow(origin.as_ref(), response.headers_mut());
     response
@@ -126,9 +144,36 @@ async fn dispatch(
     request: Request<Incoming>,
     client: SocketAddr,
 ) -> Result<Response<Body>, ServerError> {
+    if page::is_asked_for(&request) {
+        let page = app.page.answer();
+        return Ok(if request.method() == Method::HEAD {
+            respond::without_body(page)
+        } else {
+            page
+        });
+    }
     match route(&app.config.base_path, request.uri().path())? {
-        Target::Picture(_) => Err(ServerError::Outside),
-        Target::PassThrough(below) => Ok(app.forwarder.forward(&below, request, client).await?),
-        Target::Root | Target::Outside => Err(ServerError::Outside),
+        Target::Picture(resource) => picture(app, resource, request).await,
+        Target::PassThrough(below) => {
+            Ok(passthrough::forward(&app.client, &below, request, client).await?)
+        }
+        Target::Outside => Err(ServerError::Outside),
+    }
+}
+
+async fn picture(
+    app: &App,
+    resource: Resource,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ServerError> {
+    let (parts, _) = request.into_parts();
+    match parts.method {
+        Method::GET => Ok(respond::picture(render_service::picture(app, resource, &parts).await?)),
+        Method::HEAD => {
+            let outcome = render_service::picture(app, resource, &parts).await?;
+            Ok(respond::without_body(respond::picture(outcome)))
+        }
+        Method::OPTIONS => Ok(respond::allowed_methods()),
+        _ => Err(ServerError::Method),
     }
 }

@@ -93,7 +93,7 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake of every source.
-    pub fn load(sources: &Sources<'_>) -> Result<Self, Mistakes> {
+    pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
         let mut reader = Reader::default();
         if let Some(path) = sources.file {
             reader.file(path);
@@ -107,7 +107,7 @@ impl Config {
     ///
     /// # Errors
     /// Every mistake in the text.
-    pub fn from_toml(text: &str) -> Result<Self, Mistakes> {
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
         let mut reader = Reader::default();
         reader.toml(text);
         reader.finish()
@@ -145,7 +145,7 @@ pub struct Sources<'a> {
 /// Everything that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
-pub struct Mistakes(pub Vec<String>);
+pub struct ConfigError(pub Vec<String>);
 
 /// The path below which DICOMweb is served: empty, or `/a/b` without a slash at its end.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -395,8 +395,8 @@ impl Reader {
         }
     }
 
-    fn finish(self) -> Result<Config, Mistakes> {
-        if self.mistakes.is_empty() { Ok(self.config) } else { Err(Mistakes(self.mistakes)) }
+    fn finish(self) -> Result<Config, ConfigError> {
+        if self.mistakes.is_empty() { Ok(self.config) } else { Err(ConfigError(self.mistakes)) }
     }
 }
 
@@ -488,7 +488,7 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_reported_at_once_by_key() {
-        let Err(Mistakes(mistakes)) = Config::from_toml(
+        let Err(ConfigError(mistakes)) = Config::from_toml(
             r#"
             listen = "nowhere"
             upstraem = "http://127.0.0.1:8042"

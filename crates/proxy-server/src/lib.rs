@@ -8,17 +8,26 @@
 #![deny(missing_docs)]
 
 mod app;
+mod conditional;
 mod config;
 mod connections;
 mod cors;
 mod error;
+mod health;
+mod negotiate;
+mod page;
+mod params;
 mod passthrough;
+mod plan;
+mod render_service;
 mod respond;
 mod route;
 mod shutdown;
+mod source;
 mod units;
+mod workers;
 
 pub use app::{Listeners, ServeError, serve};
-pub use config::{BasePath, Config, LogFilter, LogFormat, Mistakes, Sources};
+pub use config::{BasePath, Config, ConfigError, LogFilter, LogFormat, Sources};
 pub use cors::Origins;
 pub use shutdown::requested as shutdown_requested;

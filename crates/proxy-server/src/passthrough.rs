@@ -6,72 +6,52 @@
 //! followed, nothing decompressed or buffered. A client that goes away cancels the archive's call.
 //!
 //! The target keeps its meaning, not every byte: characters that RFC 3986 forbids in a URL but some
-//! clients send raw (`"`, `'` in a query, `{`) go on percent-encoded.
+//! clients send raw (`"`, `'` in a query, `{`) go on percent-encoded. A request without `Accept` goes
+//! on with `Accept: */*`, which says the same (RFC 9110 §12.5.1).
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
-use url::Url;
+use wadors_client::Client;
 
 use crate::respond::Body;
-
-/// Passes requests on to one archive.
-#[derive(Debug)]
-pub(crate) struct Forwarder {
-    http: reqwest::Client,
-    base: String,
-}
 
 /// The archive gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ForwardError {
-    /// Path and query do not make a URL.
-    #[error("path and query do not make a URL")]
+    #[error("the path makes no URL below the archive's")]
     Url,
     /// It could not be reached, or broke off before its answer began.
     #[error("the archive gave no answer")]
-    NoAnswer(#[source] reqwest::Error),
+    NoAnswer,
 }
 
-impl Forwarder {
-    /// To the archive at `base`. Connecting is bounded by `connect`; answering is not, since storing and
-    /// searching may take long and a client that has enough of it goes away.
-    pub(crate) fn new(base: &Url, connect: Duration) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(connect)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
-        Ok(Self { http, base: base.as_str().trim_end_matches('/').to_owned() })
+/// Sends `request`, whose raw path below our base path is `below`, and hands back the answer.
+///
+/// Connecting is bounded in time; answering is not, since storing and searching may take long and a
+/// client that has enough of it goes away.
+pub(crate) async fn forward(
+    archive: &Client,
+    below: &str,
+    request: Request<Incoming>,
+    client: SocketAddr,
+) -> Result<Response<Body>, ForwardError> {
+    let (parts, body) = request.into_parts();
+    let url = archive.url(below, parts.uri.query()).ok_or(ForwardError::Url)?;
+    let headers = request_headers(&parts, client);
+    let mut outgoing = archive.http().request(parts.method, url).headers(headers);
+    // Without a body there must be none: an empty one would go out as `chunked` on a GET.
+    if !body.is_end_stream() {
+        outgoing = outgoing.body(reqwest::Body::wrap(body));
     }
-
-    /// Sends `request`, whose raw path below our base path is `below`, and hands back the answer.
-    pub(crate) async fn forward(
-        &self,
-        below: &str,
-        request: Request<Incoming>,
-        client: SocketAddr,
-    ) -> Result<Response<Body>, ForwardError> {
-        let (parts, body) = request.into_parts();
-        let url = self.url(below, parts.uri.query())?;
-        let headers = request_headers(&parts, client);
-        let mut outgoing = self.http.request(parts.method, url).headers(headers);
-        // Without a body there must be none: an empty one would go out as `chunked` on a GET.
-        if !body.is_end_stream() {
-            outgoing = outgoing.body(reqwest::Body::wrap(body));
-        }
-        let answer = outgoing.send().await.map_err(|e| ForwardError::NoAnswer(e.without_url()))?;
-        Ok(response(answer.into()))
-    }
-
-    fn url(&self, below: &str, query: Option<&str>) -> Result<Url, ForwardError> {
-        let query = query.map(|q| format!("?{q}")).unwrap_or_default();
-        Url::parse(&format!("{}{below}{query}", self.base)).map_err(|_| ForwardError::Url)
-    }
+    let answer = outgoing.send().await.map_err(|error| {
+        tracing::debug!(error = %error.without_url(), "the archive gave no answer");
+        ForwardError::NoAnswer
+    })?;
+    Ok(response(answer.into()))
 }
 
 fn request_headers(parts: &Parts, client: SocketAddr) -> HeaderMap {

@@ -17,9 +17,7 @@ pub(crate) enum Target {
     Picture(Resource),
     /// Anything else below the base path, as the raw path below it: empty, or from its first slash on.
     PassThrough(String),
-    /// `/` outside the base path.
-    Root,
-    /// Any other path outside the base path.
+    /// A path outside the base path.
     Outside,
 }
 
@@ -64,9 +62,7 @@ pub(crate) enum RouteError {
 /// # Errors
 /// A path of ours whose UIDs or frame number are malformed (400, R1.14, R1.3), and any that climbs.
 pub(crate) fn route(base: &BasePath, path: &str) -> Result<Target, RouteError> {
-    let Some(below) = below(base, path) else {
-        return Ok(if path == "/" { Target::Root } else { Target::Outside });
-    };
+    let Some(below) = below(base, path) else { return Ok(Target::Outside) };
     if climbs(below) {
         return Err(RouteError::Climbs);
     }
@@ -216,7 +212,7 @@ mod tests {
     #[test]
     fn only_what_is_below_the_base_path_is_served() {
         let base: BasePath = "/dicom-web".parse().unwrap();
-        assert_eq!(route(&base, "/"), Ok(Target::Root));
+        assert_eq!(route(&base, "/"), Ok(Target::Outside));
         assert_eq!(route(&base, "/studies"), Ok(Target::Outside));
         assert_eq!(route(&base, "/dicom-webx"), Ok(Target::Outside));
         assert_eq!(route(&base, "/dicom-web"), Ok(Target::PassThrough(String::new())));

@@ -287,3 +287,380 @@ fn holds_items(content: &Content<'_>) -> bool {
     };
     values.iter().any(is_item)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dicom_dictionary_std::tags;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn read(json: Value) -> Metadata {
+        Metadata::from_json(&json).unwrap()
+    }
+
+    /// The value of (0028,0010) or whichever tag is the only one, as it was read.
+    fn value(attribute: Value) -> (VR, PrimitiveValue) {
+        element("00091001", attribute)
+    }
+
+    fn element(tag: &str, attribute: Value) -> (VR, PrimitiveValue) {
+        let read = read(json!({ tag: attribute }));
+        let element = read.dataset.iter().next().expect("an element");
+        assert!(read.unreadable.is_empty(), "{tag} is readable");
+        (element.vr(), element.value().primitive().expect("no sequence").clone())
+    }
+
+    fn strs(values: &[&str]) -> PrimitiveValue {
+        PrimitiveValue::Strs(values.iter().map(|s| (*s).to_owned()).collect())
+    }
+
+    #[test]
+    fn an_array_or_a_single_object_is_read() {
+        let object = json!({"00080060": {"vr": "CS", "Value": ["CT"]}});
+        for json in [object.clone(), json!([object]), json!([null, object, {"00080060": {}}])] {
+            let text =
+                read(json).dataset.element(tags::MODALITY).unwrap().to_str().unwrap().into_owned();
+            assert_eq!(text, "CT");
+        }
+        let with_mark = [b"\xef\xbb\xbf ".as_slice(), object.to_string().as_bytes()].concat();
+        assert!(Metadata::from_slice(&with_mark).is_ok());
+    }
+
+    #[test]
+    fn nothing_and_what_is_no_dicom_are_told_apart() {
+        for empty in ["", " \n", "[]"] {
+            assert_eq!(Metadata::from_slice(empty.as_bytes()).unwrap_err(), UpstreamError::Empty);
+        }
+        for other in ["<html>", "{}", "[[]]", "7", r#"{"Message": "Bad", "HttpStatus": 404}"#, "[{"]
+        {
+            let error = Metadata::from_slice(other.as_bytes()).unwrap_err();
+            assert!(matches!(error, UpstreamError::Malformed { .. }), "{other}");
+        }
+    }
+
+    #[test]
+    fn one_bad_attribute_does_not_lose_the_others() {
+        let read = read(json!({
+            "00280010": {"vr": "US", "Value": [{"no": "number"}]},
+            "00280011": {"vr": "US", "Value": [512]},
+            "00280030": {"vr": "DS", "InlineBinary": "*"},
+            "00283010": {"vr": "SQ", "Value": [7, {"00281050": {"vr": "DS", "Value": [[]]}}]},
+            "00080018": {"vr": "UI", "BulkDataURI": 7},
+            "nonsense": 3, "é0280010": {}, "": null,
+        }));
+        let columns = read.dataset.element(tags::COLUMNS).unwrap();
+        assert_eq!(columns.to_int::<u16>().unwrap(), 512);
+        let mut bad = read.unreadable;
+        bad.sort();
+        let expected = [
+            tags::SOP_INSTANCE_UID,
+            tags::ROWS,
+            tags::PIXEL_SPACING,
+            tags::WINDOW_CENTER,
+            tags::VOILUT_SEQUENCE,
+        ];
+        assert_eq!(bad, expected);
+        assert!(
+            read.dataset
+                .element(tags::ROWS)
+                .unwrap()
+                .value()
+                .primitive()
+                .unwrap()
+                .calculate_byte_len()
+                == 0
+        );
+    }
+
+    #[test]
+    fn null_and_missing_values_are_empty() {
+        for attribute in [
+            json!({"vr": "LO", "Value": null}),
+            json!({"vr": "LO", "Value": []}),
+            json!({"vr": "LO", "Value": [null, null]}),
+            json!({"vr": "LO"}),
+            json!({"vr": "LO", "InlineBinary": ""}),
+        ] {
+            assert_eq!(value(attribute.clone()), (VR::LO, PrimitiveValue::Empty), "{attribute}");
+        }
+    }
+
+    #[test]
+    fn nulls_keep_the_places_of_strings_and_are_dropped_among_numbers() {
+        let strings = value(json!({"vr": "CS", "Value": ["A", null, "C", null]}));
+        assert_eq!(strings.1, strs(&["A", "", "C", ""]));
+        let numbers = value(json!({"vr": "US", "Value": [null, 5, null]}));
+        assert_eq!(numbers.1, PrimitiveValue::U16(C::from_elem(5, 1)));
+    }
+
+    #[test]
+    fn numbers_come_as_strings_and_strings_as_numbers() {
+        let number = |vr: &str, value_: Value| value(json!({"vr": vr, "Value": value_})).1;
+        assert_eq!(number("US", json!(["512"])), PrimitiveValue::from(512u16));
+        assert_eq!(number("US", json!([512.0])), PrimitiveValue::from(512u16));
+        assert_eq!(number("UL", json!([" 70000.0 "])), PrimitiveValue::from(70000u32));
+        assert_eq!(number("SV", json!(["-9223372036854775808"])), PrimitiveValue::from(i64::MIN));
+        assert_eq!(number("UV", json!([u64::MAX])), PrimitiveValue::from(u64::MAX));
+        assert_eq!(number("FL", json!(["0.5"])), PrimitiveValue::from(0.5f32));
+        assert_eq!(number("DS", json!([0.5, "1e-3", 40])), strs(&["0.5", "1e-3", "40"]));
+        assert_eq!(number("IS", json!([3.0, "4.0", "5"])), strs(&["3", "4", "5"]));
+        assert_eq!(number("LO", json!([7, true])), strs(&["7", "true"]));
+        assert_eq!(
+            number("US", json!("1\\2\\3")),
+            PrimitiveValue::U16([1, 2, 3].into_iter().collect())
+        );
+        assert_eq!(number("DS", json!("40\\400")), strs(&["40", "400"]));
+        assert_eq!(number("LT", json!("a\\b")), strs(&["a\\b"]));
+    }
+
+    #[test]
+    fn a_value_without_its_array_or_its_object_is_read() {
+        assert_eq!(element("00280010", json!(512)), (VR::US, PrimitiveValue::from(512u16)));
+        assert_eq!(element("00280010", json!([512])), (VR::US, PrimitiveValue::from(512u16)));
+        assert_eq!(value(json!({"vr": "CS", "Value": "A"})).1, strs(&["A"]));
+        assert_eq!(element("00280010", json!(null)), (VR::US, PrimitiveValue::Empty));
+    }
+
+    #[test]
+    fn not_a_number_and_infinity_come_as_text() {
+        let PrimitiveValue::F64(values) =
+            value(json!({"vr": "FD", "Value": ["NaN", "Infinity", "-Infinity", "inf", 1]})).1
+        else {
+            panic!("FD is F64")
+        };
+        assert!(values[0].is_nan());
+        assert_eq!(&values[1..], [f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY, 1.0]);
+    }
+
+    #[test]
+    fn signed_values_under_an_unsigned_vr_stay_signed_and_the_reverse() {
+        let padding = json!({"vr": "US", "Value": [-2000]});
+        assert_eq!(element("00280120", padding), (VR::SS, PrimitiveValue::from(-2000i16)));
+        let padding = json!({"vr": "SS", "Value": [63536]});
+        assert_eq!(element("00280120", padding), (VR::US, PrimitiveValue::from(63536u16)));
+        let neither = read(json!({"00280120": {"vr": "US", "Value": [-1, 65535]}}));
+        assert_eq!(neither.unreadable, [tags::PIXEL_PADDING_VALUE]);
+    }
+
+    #[test]
+    fn person_names_are_objects_or_plain_strings() {
+        let name = |value_: Value| value(json!({"vr": "PN", "Value": [value_]})).1;
+        assert_eq!(name(json!("Doe^Jane")), strs(&["Doe^Jane"]));
+        assert_eq!(name(json!({"Alphabetic": "Doe^Jane"})), strs(&["Doe^Jane"]));
+        assert_eq!(name(json!({"Alphabetic": "A", "Phonetic": "P"})), strs(&["A==P"]));
+        assert_eq!(name(json!({"Alphabetic": null})).calculate_byte_len(), 0);
+    }
+
+    #[test]
+    fn an_unknown_or_missing_vr_is_that_of_the_dictionary() {
+        for vr in [json!(null), json!("US or SS"), json!("??"), json!("UN"), json!(5), json!("us")]
+        {
+            let found = element("00280010", json!({"vr": vr, "Value": [512]}));
+            assert_eq!(found, (VR::US, PrimitiveValue::from(512u16)), "{vr}");
+        }
+        let read = read(json!({"00283010": {"Value": [{"00283002": {"Value": [256, 0, 16]}}]}}));
+        let items = read.dataset.element(tags::VOILUT_SEQUENCE).unwrap().items().unwrap();
+        let descriptor = items[0].element(tags::LUT_DESCRIPTOR).unwrap();
+        assert_eq!(descriptor.to_multi_int::<u16>().unwrap(), [256, 0, 16]);
+    }
+
+    #[test]
+    fn an_attribute_that_nobody_knows_is_un_or_a_sequence() {
+        assert_eq!(value(json!({"Value": ["text"]})), (VR::UN, strs(&["text"])));
+        assert_eq!(value(json!({"Value": [1, 2]})).0, VR::UN);
+        assert_eq!(value(json!({"vr": "UN", "InlineBinary": "AQI="})).1.to_bytes()[..], [1, 2]);
+        let read =
+            read(json!({"00091001": {"vr": "UN", "Value": [{"00080060": {"Value": ["CT"]}}]}}));
+        assert_eq!(read.dataset.element(Tag(0x0009, 0x1001)).unwrap().vr(), VR::SQ);
+    }
+
+    #[test]
+    fn extra_members_and_members_in_another_case_do_no_harm() {
+        let attribute = json!({"keyword": "Rows", "VR": "US", "value": [512], "x": {"y": []}});
+        assert_eq!(element("00280010", attribute), (VR::US, PrimitiveValue::from(512u16)));
+    }
+
+    #[test]
+    fn tags_are_digits_in_any_case_or_keywords() {
+        let modality = json!({"vr": "CS", "Value": ["CT"]});
+        for key in ["00080060", "0008,0060", "(0008,0060)", "Modality"] {
+            assert!(
+                read(json!({key: modality.clone()})).dataset.element(tags::MODALITY).is_ok(),
+                "{key}"
+            );
+        }
+        assert!(read(json!({"7fe00010": {"vr": "OW"}})).dataset.element(tags::PIXEL_DATA).is_ok());
+        let at = |value_: Value| value(json!({"vr": "AT", "Value": [value_]})).1;
+        for pointer in [json!("00280009"), json!("(0028,0009)"), json!(0x0028_0009)] {
+            assert_eq!(at(pointer), PrimitiveValue::from(tags::FRAME_INCREMENT_POINTER));
+        }
+    }
+
+    #[test]
+    fn null_items_keep_the_places_of_the_others() {
+        let item = json!({"00281050": {"vr": "DS", "Value": [40]}});
+        let read = read(json!({
+            "00289132": {"vr": "SQ", "Value": [null, item]},
+            "00081140": {"vr": "SQ", "Value": null},
+        }));
+        let items = read.dataset.element(tags::FRAME_VOILUT_SEQUENCE).unwrap().items().unwrap();
+        assert_eq!(items.len(), 2);
+        assert!(items[1].element(tags::WINDOW_CENTER).is_ok());
+        assert_eq!(
+            read.dataset.element(tags::REFERENCED_IMAGE_SEQUENCE).unwrap().items().unwrap().len(),
+            0
+        );
+        assert!(read.unreadable.is_empty());
+    }
+
+    #[test]
+    fn inline_binary_has_the_type_a_file_would_give_it() {
+        let inline = |vr: &str, text: &str| value(json!({"vr": vr, "InlineBinary": text})).1;
+        assert_eq!(
+            inline("OW", "AQIDBA=="),
+            PrimitiveValue::U16([0x0201, 0x0403].into_iter().collect())
+        );
+        assert_eq!(inline("OB", "AQI"), PrimitiveValue::U8([1, 2].into_iter().collect()));
+        assert_eq!(inline("OF", "AACAPw=="), PrimitiveValue::from(1f32));
+        assert_eq!(inline("OD", "AAAAAAAA8D8="), PrimitiveValue::from(1f64));
+        assert_eq!(inline("US", "AAI="), PrimitiveValue::from(512u16));
+        assert_eq!(inline("CS", "QVxCIA=="), strs(&["A", "B"]));
+        assert_eq!(inline("OW", "AQID"), PrimitiveValue::U8([1, 2, 3].into_iter().collect()));
+        let in_array = value(json!({"vr": "OB", "InlineBinary": ["AQI="]})).1;
+        assert_eq!(in_array.to_bytes()[..], [1, 2]);
+    }
+
+    #[test]
+    fn binary_as_an_array_of_numbers_is_read() {
+        let numbers = |vr: &str, values: Value| value(json!({"vr": vr, "Value": values}));
+        assert_eq!(
+            numbers("OW", json!([0, 65535])).1,
+            PrimitiveValue::U16([0, 65535].into_iter().collect())
+        );
+        assert_eq!(
+            numbers("OB", json!([0, 255])).1,
+            PrimitiveValue::U8([0, 255].into_iter().collect())
+        );
+        assert_eq!(numbers("OB", json!([0, 256])).0, VR::OW);
+    }
+
+    #[test]
+    fn bulk_data_is_listed_with_its_place_however_it_is_spelt() {
+        let lut = |uri: &str| json!({"00283006": {"vr": "OW", "BulkDataUri": uri}});
+        let read = read(json!({
+            "00281201": {"vr": "OW", "BulkDataURI": "../bulk/red"},
+            "00283010": {"vr": "SQ", "Value": [{}, lut("http://elsewhere/lut")]},
+            "00280010": {"vr": "US", "Value": [5], "BulkDataURI": "unneeded"},
+        }));
+        let lut = BulkDataRef {
+            path: vec![(tags::VOILUT_SEQUENCE, 1)],
+            tag: tags::LUT_DATA,
+            vr: VR::OW,
+            uri: "http://elsewhere/lut".to_owned(),
+        };
+        assert_eq!(read.bulk.len(), 2);
+        assert!(read.bulk.contains(&lut));
+        assert!(read.dataset.element(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA).is_err());
+        assert!(!format!("{read:?}{:?}", read.bulk).contains("elsewhere"));
+    }
+
+    #[test]
+    fn nesting_is_followed_to_a_limit() {
+        let nested = |levels: usize| {
+            (0..levels).fold(
+                json!({"00080060": {"vr": "CS", "Value": ["CT"]}}),
+                |inner, _| json!({"00081140": {"vr": "SQ", "Value": [inner]}}),
+            )
+        };
+        assert!(read(nested(MAX_DEPTH)).unreadable.is_empty());
+        assert_eq!(read(nested(MAX_DEPTH + 5)).unreadable, [tags::REFERENCED_IMAGE_SEQUENCE]);
+        let bomb = "[{\"00081140\":".repeat(100_000);
+        assert!(Metadata::from_slice(bomb.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_dicom_json_writes_is_read_back() {
+        let item = InMemDicomObject::from_element_iter([DataElement::new(
+            tags::LUT_DATA,
+            VR::OW,
+            PrimitiveValue::U16([0, 1, 65535].into_iter().collect()),
+        )]);
+        let written = InMemDicomObject::from_element_iter([
+            DataElement::new(tags::PATIENT_NAME, VR::PN, strs(&["Doe^Jane=J"])),
+            DataElement::new(tags::IMAGE_TYPE, VR::CS, strs(&["ORIGINAL", "PRIMARY"])),
+            DataElement::new(tags::ROWS, VR::US, PrimitiveValue::from(512u16)),
+            DataElement::new(tags::PIXEL_SPACING, VR::DS, strs(&["0.5", "0.25"])),
+            DataElement::new(
+                tags::FRAME_INCREMENT_POINTER,
+                VR::AT,
+                PrimitiveValue::from(tags::FRAME_TIME),
+            ),
+            DataElement::new(
+                tags::VOILUT_SEQUENCE,
+                VR::SQ,
+                DataSetSequence::new(vec![item], Length::UNDEFINED),
+            ),
+            DataElement::new(tags::REAL_WORLD_VALUE_SLOPE, VR::FD, PrimitiveValue::from(0.1f64)),
+        ]);
+        let read = read(dicom_json::to_value(&written).unwrap());
+        // An undefined length equals nothing, not even itself, so sequences never compare equal.
+        assert_eq!(format!("{:?}", read.dataset), format!("{written:?}"));
+        assert!(read.unreadable.is_empty());
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let key = prop::sample::select(vec![
+            "vr",
+            "Value",
+            "InlineBinary",
+            "BulkDataURI",
+            "Alphabetic",
+            "00280010",
+            "00081140",
+            "7FE00010",
+            "00091001",
+            "00283006",
+            "Modality",
+            "é",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[A-Z0-9=.,\\\\ é-]{0,12}".prop_map(Value::from),
+            prop::sample::select(vec!["US", "SQ", "OW", "AT", "PN", "IS", "UN", "FL"])
+                .prop_map(Value::from),
+        ];
+        leaf.prop_recursive(8, 64, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::hash_map(key.clone(), inner, 0..6)
+                    .prop_map(|m| m.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_json_never_panics(json in any_json()) {
+            let text = json.to_string();
+            let direct = Metadata::from_json(&json);
+            let parsed = Metadata::from_slice(text.as_bytes());
+            prop_assert_eq!(direct.is_ok(), parsed.is_ok());
+        }
+
+        #[test]
+        fn arbitrary_attributes_never_panic(json in any_json(), vr in "[A-Z]{2}") {
+            let read = read(json!({"00280010": json, "00091001": {"vr": vr, "Value": json}}));
+            let bulk = read.bulk.iter().filter(|bulk| bulk.path.is_empty()).count();
+            prop_assert_eq!(read.dataset.iter().count() + bulk, 2);
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(text in ".{0,200}") {
+            let _ = Metadata::from_slice(text.as_bytes());
+        }
+    }
+}

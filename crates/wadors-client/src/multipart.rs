@@ -12,7 +12,8 @@ use memchr::{memchr, memmem};
 /// The most bytes of a body that [`layout`] is ever shown.
 pub const HEAD_BYTES: usize = 8 << 10;
 
-/// RFC 2046 §5.1.1 allows 70 characters; Orthanc and others come close, some go a little beyond.
+/// The longest boundary taken from a body alone. RFC 2046 §5.1.1 allows 70 characters; not all
+/// archives know.
 const BOUNDARY_BYTES: usize = 200;
 
 /// What multer can take; nobody needs more.
@@ -75,7 +76,7 @@ pub fn layout(content_type: Option<&MediaRange>, head: &[u8]) -> Layout {
         .filter(|_| multipart)
         .and_then(|range| range.parameter("boundary"))
         .map(str::trim)
-        .filter(|boundary| !boundary.is_empty() && boundary.len() <= BOUNDARY_BYTES);
+        .filter(|boundary| !boundary.is_empty());
     let boundary = match named {
         Some(boundary) => boundary.as_bytes(),
         None => match boundary_of_first_line(head) {

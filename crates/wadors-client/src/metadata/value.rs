@@ -5,7 +5,7 @@
 
 use dicom_core::value::C;
 use dicom_core::{PrimitiveValue, Tag, VR};
-use serde_json::{Number, Value};
+use serde_json::{Map, Number, Value};
 
 /// Reads the members of a `Value`. The VR comes back too, since an archive that takes a signed
 /// attribute for an unsigned one, or the reverse, shows so by its numbers.
@@ -16,10 +16,8 @@ pub(super) fn read(vr: VR, values: &[Value]) -> Option<(VR, PrimitiveValue)> {
         return Some((vr, PrimitiveValue::Empty));
     }
     match vr {
-        VR::AE | VR::AS | VR::CS | VR::DA | VR::DS | VR::DT | VR::LO | VR::PN | VR::SH => {
-            Some((vr, texts(values, Some('\\'), string)?))
-        }
-        VR::TM | VR::UC | VR::UI => Some((vr, texts(values, Some('\\'), string)?)),
+        VR::AE | VR::AS | VR::CS | VR::DA | VR::DS | VR::DT | VR::LO => joined(vr, values),
+        VR::PN | VR::SH | VR::TM | VR::UC | VR::UI => joined(vr, values),
         VR::IS => Some((vr, texts(values, Some('\\'), integer_string)?)),
         // A backslash is text in these (PS3.5 §6.2).
         VR::LT | VR::ST | VR::UR | VR::UT => Some((vr, texts(values, None, string)?)),
@@ -67,12 +65,10 @@ pub(super) fn from_bytes(vr: VR, bytes: Vec<u8>) -> Option<PrimitiveValue> {
         VR::LT | VR::ST | VR::UR | VR::UT => {
             Some(PrimitiveValue::Strs(C::from_elem(padded_text(&bytes)?.to_owned(), 1)))
         }
-        VR::AE | VR::AS | VR::CS | VR::DA | VR::DS | VR::DT | VR::IS | VR::LO | VR::PN => Some(
-            PrimitiveValue::Strs(padded_text(&bytes)?.split('\\').map(str::to_owned).collect()),
-        ),
-        VR::SH | VR::TM | VR::UC | VR::UI => Some(PrimitiveValue::Strs(
-            padded_text(&bytes)?.split('\\').map(str::to_owned).collect(),
-        )),
+        VR::AE | VR::AS | VR::CS | VR::DA | VR::DS | VR::DT | VR::IS | VR::LO => {
+            Some(split_text(&bytes)?)
+        }
+        VR::PN | VR::SH | VR::TM | VR::UC | VR::UI => Some(split_text(&bytes)?),
     };
     // Bytes that are no whole number of cells stay bytes; their reader knows what to make of them.
     Some(value.unwrap_or_else(|| PrimitiveValue::U8(bytes.into())))
@@ -158,6 +154,10 @@ fn tag(scalar: Scalar<'_>) -> Option<Tag> {
     }
 }
 
+fn joined(vr: VR, values: &[Value]) -> Option<(VR, PrimitiveValue)> {
+    Some((vr, texts(values, Some('\\'), string)?))
+}
+
 /// Strings. Nulls become empty ones, so that the others keep their places. `separator` splits what
 /// an archive joined.
 fn texts(
@@ -202,13 +202,13 @@ fn integer_string(value: &Value) -> Option<String> {
 }
 
 /// The component groups, separated by `=` (PS3.5 §6.2.1.2).
-fn person_name(name: &serde_json::Map<String, Value>) -> Option<String> {
-    let group = |key: &str| name.get(key).and_then(Value::as_str);
-    let groups = [group("Alphabetic"), group("Ideographic"), group("Phonetic")];
+fn person_name(name: &Map<String, Value>) -> Option<String> {
+    let groups = ["Alphabetic", "Ideographic", "Phonetic"].map(|group| name.get(group));
     if groups.iter().all(Option::is_none) && !name.is_empty() {
         return None;
     }
-    Some(groups.map(Option::unwrap_or_default).join("=").trim_end_matches('=').to_owned())
+    let groups = groups.map(|group| group.and_then(Value::as_str).unwrap_or_default());
+    Some(groups.join("=").trim_end_matches('=').to_owned())
 }
 
 /// The value of an attribute that neither the archive nor the dictionary knows.
@@ -223,6 +223,10 @@ fn unknown(values: &[Value]) -> Option<(VR, PrimitiveValue)> {
 fn cells<T, const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Option<C<T>> {
     let (cells, rest) = bytes.as_chunks::<N>();
     rest.is_empty().then(|| cells.iter().map(|cell| read(*cell)).collect())
+}
+
+fn split_text(bytes: &[u8]) -> Option<PrimitiveValue> {
+    Some(PrimitiveValue::Strs(padded_text(bytes)?.split('\\').map(str::to_owned).collect()))
 }
 
 fn padded_text(bytes: &[u8]) -> Option<&str> {

@@ -1,0 +1,51 @@
+//! `lightbox serve`: the proxy in front of an archive.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use proxy_server::{Config, Listeners};
+
+use super::Outcome;
+
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// Configuration file (TOML); every key is also an environment variable, LIGHTBOX_…
+    #[arg(long, value_name = "FILE", env = "LIGHTBOX_CONFIG")]
+    config: Option<PathBuf>,
+    /// The archive's DICOMweb base URL, such as http://127.0.0.1:8042/dicom-web
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// Where clients are served [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+pub(crate) fn run(args: &Serve) -> Outcome {
+    let flags = [("upstream", &args.upstream), ("listen", &args.listen)];
+    let flags: Vec<_> =
+        flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
+    let config = super::load(args.config.as_deref(), &flags)?;
+    super::log(&config);
+    super::runtime()?.block_on(async {
+        let listeners = Listeners::bind(&config).await?;
+        announce(&config, &listeners);
+        proxy_server::serve(config, listeners, proxy_server::shutdown_requested()).await
+    })?;
+    Ok(())
+}
+
+/// Says where clients and operators reach the proxy: the ports may be the system's choice.
+pub(super) fn announce(config: &Config, listeners: &Listeners) {
+    if let Ok(address) = listeners.public.local_addr() {
+        println!("listening on {}", url(address, config));
+    }
+    if let Some(Ok(address)) = listeners.admin.as_ref().map(tokio::net::TcpListener::local_addr) {
+        println!("admin: listening on http://{address}/ (/healthz, /readyz)");
+    }
+}
+
+/// The URL of the page, or of DICOMweb where that has a path of its own.
+pub(super) fn url(address: SocketAddr, config: &Config) -> String {
+    format!("http://{address}{}/", config.base_path.as_str())
+}

@@ -1,0 +1,164 @@
+//! ETag and If-None-Match (RFC 9110 §8.8.3, §13.1.2).
+
+use core_render::{FrameChoice, RENDERER_VERSION, RenderSpec, Source};
+use http::header::{self, HeaderMap};
+use sha2::{Digest, Sha256};
+
+/// A strong entity tag, quotes included.
+///
+/// It is a hash over all that decides the bytes of a picture: renderer, source and specification. So
+/// it is known before anything is decoded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ETag(String);
+
+impl ETag {
+    pub(crate) fn of(spec: &RenderSpec, source: &Source) -> Self {
+        let mut hash = Hash(Sha256::new());
+        hash.field(RENDERER_VERSION.as_bytes());
+        hash.value(spec);
+        match source {
+            Source::File { bytes, frame } => {
+                match frame {
+                    FrameChoice::Number(number) => hash.field(&number.get().to_be_bytes()),
+                    FrameChoice::Representative => hash.field(b"representative"),
+                }
+                hash.field(bytes);
+            }
+            Source::Frame { attributes, transfer_syntax, bytes } => {
+                hash.value(attributes);
+                hash.field(transfer_syntax.uid().as_bytes());
+                hash.field(bytes);
+            }
+        }
+        // Half of SHA-256 is more than enough to tell pictures apart.
+        let digest = hash.0.finalize();
+        let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+        Self(format!("\"{hex}\""))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+struct Hash(Sha256);
+
+impl Hash {
+    /// Length first, so that no two lists of fields run into the same bytes.
+    fn field(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    fn value(&mut self, value: &impl serde::Serialize) {
+        // Plain data always serialises; were it not so, equal tags would hide a change.
+        match serde_json::to_vec(value) {
+            Ok(json) => self.field(&json),
+            Err(error) => self.field(error.to_string().as_bytes()),
+        }
+    }
+}
+
+/// What a client already holds, by `If-None-Match`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Held {
+    /// These; none if the header is absent.
+    Tags(Vec<String>),
+    /// `*`: anything there is.
+    Anything,
+}
+
+impl Held {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
+        let mut tags = Vec::new();
+        for value in headers.get_all(header::IF_NONE_MATCH) {
+            let Ok(value) = value.to_str() else { continue };
+            if value.trim() == "*" {
+                return Self::Anything;
+            }
+            // Tags of ours hold no comma, so splitting at commas inside a foreign one does no harm.
+            tags.extend(value.split(',').map(|tag| opaque(tag).to_owned()));
+        }
+        Self::Tags(tags)
+    }
+
+    /// Whether `tag` is among those held: a weak comparison, as If-None-Match wants it.
+    pub(crate) fn names(&self, tag: &ETag) -> bool {
+        match self {
+            Self::Tags(tags) => tags.iter().any(|held| held == tag.as_str()),
+            Self::Anything => false,
+        }
+    }
+}
+
+fn opaque(tag: &str) -> &str {
+    let tag = tag.trim();
+    tag.strip_prefix("W/").unwrap_or(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use core_render::{Framing, Output, Overlays};
+    use dicomweb_types::FrameNumber;
+
+    use super::*;
+
+    fn spec() -> RenderSpec {
+        RenderSpec {
+            window: None,
+            framing: Framing::Native,
+            output: Output::Png,
+            overlays: Overlays::Omit,
+        }
+    }
+
+    fn file(bytes: &'static str, frame: FrameChoice) -> Source {
+        Source::File { bytes: Bytes::from_static(bytes.as_bytes()), frame }
+    }
+
+    fn held(values: &[&str]) -> Held {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::IF_NONE_MATCH, value.parse().unwrap());
+        }
+        Held::from_headers(&headers)
+    }
+
+    #[test]
+    fn whatever_changes_the_picture_changes_the_tag() {
+        let source = file("a", FrameChoice::Representative);
+        let tag = ETag::of(&spec(), &source);
+        assert_eq!(tag, ETag::of(&spec(), &source));
+        for spec in [
+            RenderSpec { output: Output::Jpeg("90".parse().unwrap()), ..spec() },
+            RenderSpec { output: Output::Jpeg("91".parse().unwrap()), ..spec() },
+            RenderSpec { window: Some("1,2,linear".parse().unwrap()), ..spec() },
+            RenderSpec { framing: Framing::Viewport("2,2".parse().unwrap()), ..spec() },
+            RenderSpec { overlays: Overlays::Draw, ..spec() },
+        ] {
+            assert_ne!(tag, ETag::of(&spec, &source), "{spec:?}");
+        }
+        for source in [
+            file("b", FrameChoice::Representative),
+            file("a", FrameChoice::Number(FrameNumber::FIRST)),
+        ] {
+            assert_ne!(tag, ETag::of(&spec(), &source));
+        }
+    }
+
+    #[test]
+    fn tags_are_compared_weakly_and_in_lists() {
+        let tag = ETag::of(&spec(), &file("a", FrameChoice::Representative));
+        let text = tag.as_str();
+        for values in
+            [vec![text], vec!["\"x\"", text], vec![&format!("\"x\" , W/{text},\"y\"")[..]]]
+        {
+            assert!(held(&values).names(&tag), "{values:?}");
+        }
+        for values in [vec![], vec!["\"x\""], vec![""], vec![text.trim_matches('"')]] {
+            assert!(!held(&values).names(&tag), "{values:?}");
+        }
+        assert_eq!(held(&["*"]), Held::Anything);
+    }
+}

@@ -1,0 +1,230 @@
+//! Query → what was said. What was left out stays absent; defaults are `plan`'s.
+//!
+//! Known are `accept`, `viewport`, `window` and `quality` (PS3.18 §8.3.5), for thumbnails too: there
+//! `window` and `quality` are an extension. A known name with an illegal value, or given twice, is an
+//! error. Every other name is ignored, as §8.3.1 demands, among them `annotation`, `iccprofile` and
+//! `charset`, which this version does not honour. Names and values are case-sensitive.
+
+use std::str::FromStr;
+
+use core_render::{Quality, SpecError, Viewport, Window};
+use dicomweb_types::{MediaRange, split_list};
+use percent_encoding::percent_decode_str;
+
+use crate::negotiate::mixes_dicom_and_rendered;
+use crate::route::Kind;
+
+/// What the query of a picture says.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct RenderParams {
+    /// The media types of `accept`, none of them a wildcard.
+    pub(crate) accept: Option<Vec<MediaRange>>,
+    pub(crate) viewport: Option<Viewport>,
+    pub(crate) window: Option<Window>,
+    pub(crate) quality: Option<Quality>,
+}
+
+/// A query parameter cannot be honoured. Names it, and does not repeat its value.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("query parameter {name}: {problem}")]
+pub(crate) struct ParamError {
+    name: &'static str,
+    problem: Problem,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+enum Problem {
+    #[error("given more than once")]
+    Repeated,
+    #[error("not UTF-8 once percent-decoded")]
+    NotText,
+    #[error(transparent)]
+    Value(#[from] SpecError),
+    #[error("must be media types such as image/jpeg, without wildcards")]
+    Accept,
+    #[error("must not mix DICOM and rendered media types")]
+    Mixed,
+    #[error("a thumbnail's viewport is width,height and nothing more")]
+    Region,
+}
+
+impl RenderParams {
+    /// Reads the raw query of a picture of this kind.
+    ///
+    /// # Errors
+    /// A known parameter with an illegal value or given twice: 400 (R2.1).
+    pub(crate) fn parse(query: &str, kind: Kind) -> Result<Self, ParamError> {
+        let mut params = Self::default();
+        for (name, raw) in pairs(query) {
+            match &*percent_decode_str(name).decode_utf8_lossy() {
+                "accept" => once(&mut params.accept, "accept", raw, accept)?,
+                "viewport" => {
+                    once(&mut params.viewport, "viewport", raw, |text| viewport(text, kind))?
+                }
+                "window" => once(&mut params.window, "window", raw, value)?,
+                "quality" => once(&mut params.quality, "quality", raw, value)?,
+                _ => {}
+            }
+        }
+        Ok(params)
+    }
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+fn once<T>(
+    slot: &mut Option<T>,
+    name: &'static str,
+    raw: &str,
+    parse: impl FnOnce(&str) -> Result<T, Problem>,
+) -> Result<(), ParamError> {
+    let value = match slot {
+        Some(_) => Err(Problem::Repeated),
+        // Decoded before it is split, since libraries send commas as %2C. A raw + stays a plus: this
+        // is a query of PS3.18, not an HTML form.
+        None => percent_decode_str(raw)
+            .decode_utf8()
+            .map_err(|_| Problem::NotText)
+            .and_then(|text| parse(&text)),
+    };
+    *slot = Some(value.map_err(|problem| ParamError { name, problem })?);
+    Ok(())
+}
+
+fn value<T: FromStr<Err = SpecError>>(text: &str) -> Result<T, Problem> {
+    Ok(text.parse()?)
+}
+
+fn viewport(text: &str, kind: Kind) -> Result<Viewport, Problem> {
+    // R2.7 g: a thumbnail shows the whole image.
+    if kind == Kind::Thumbnail && text.split(',').count() > 2 {
+        return Err(Problem::Region);
+    }
+    value(text)
+}
+
+/// `1#(media-type [;q])`, without wildcards (R2.4).
+fn accept(text: &str) -> Result<Vec<MediaRange>, Problem> {
+    let types: Vec<MediaRange> = split_list(text)
+        .map(|item| MediaRange::parse(item).filter(|range| range.specificity() == 2))
+        .collect::<Option<_>>()
+        .ok_or(Problem::Accept)?;
+    if types.is_empty() {
+        return Err(Problem::Accept);
+    }
+    if mixes_dicom_and_rendered(&types) {
+        return Err(Problem::Mixed);
+    }
+    Ok(types)
+}
+
+#[cfg(test)]
+mod tests {
+    use core_render::{Extent, VoiFunction};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rendered(query: &str) -> Result<RenderParams, ParamError> {
+        RenderParams::parse(query, Kind::Rendered)
+    }
+
+    #[test]
+    fn what_is_left_out_stays_absent() {
+        for query in
+            ["", "&&", "foo=bar", "Viewport=1,1", "annotation=patient&iccprofile=x", "%FF=1"]
+        {
+            assert_eq!(rendered(query), Ok(RenderParams::default()), "{query}");
+        }
+    }
+
+    #[test]
+    fn commas_may_be_percent_encoded_and_plus_is_a_plus() {
+        let window = Window::new(40.0, 400.0, VoiFunction::Linear);
+        for query in [
+            "window=40,400,linear",
+            "window=40%2C400%2Clinear",
+            "window=+40,4e+2,linear",
+            "window=%2B40,400,linear",
+        ] {
+            assert_eq!(rendered(query).unwrap().window, window, "{query}");
+        }
+        assert!(rendered("window=40%20,400,linear").is_err());
+    }
+
+    #[test]
+    fn illegal_values_are_refused_by_name() {
+        for (query, name) in [
+            ("viewport=", "viewport"),
+            ("viewport", "viewport"),
+            ("viewport=1", "viewport"),
+            ("viewport=0,0", "viewport"),
+            ("viewport=128,0", "viewport"),
+            ("viewport=1,1,1,1,1,1,1", "viewport"),
+            ("window=40,400", "window"),
+            ("window=40,400,LINEAR", "window"),
+            ("window=40,0,linear", "window"),
+            ("window=NaN,400,linear", "window"),
+            ("window=.5,400,linear", "window"),
+            ("quality=0", "quality"),
+            ("quality=101", "quality"),
+            ("quality=%FF", "quality"),
+            ("accept=", "accept"),
+            ("accept=jpeg", "accept"),
+            ("accept=image/*", "accept"),
+            ("accept=*/*", "accept"),
+            ("accept=image/jpeg,application/dicom", "accept"),
+            ("quality=80&quality=80", "quality"),
+            ("viewport=1,1&window=0,1,linear&viewport=1,1", "viewport"),
+        ] {
+            let error = rendered(query).unwrap_err();
+            assert_eq!(error.name, name, "{query}");
+            assert!(error.to_string().starts_with(&format!("query parameter {name}: ")));
+        }
+    }
+
+    #[test]
+    fn viewports_of_rendered_pictures_may_name_a_region() {
+        let viewport = rendered("viewport=512,512,,,100,-200").unwrap().viewport.unwrap();
+        assert_eq!(viewport.source.width, Extent::Pixels(100.0));
+        assert!(viewport.source.mirror_vertical);
+    }
+
+    #[test]
+    fn viewports_of_thumbnails_may_not() {
+        let thumbnail = |query| RenderParams::parse(query, Kind::Thumbnail);
+        assert!(thumbnail("viewport=256%2C256&window=1,2,sigmoid&quality=5").is_ok());
+        for query in ["viewport=256,256,0,0,1,1", "viewport=256,256,", "viewport=256,256,,,,"] {
+            assert_eq!(thumbnail(query).unwrap_err().problem, Problem::Region, "{query}");
+        }
+    }
+
+    #[test]
+    fn accept_is_a_list_with_weights() {
+        let types = rendered("accept=image%2Fpng;q=0.5,image/jpeg").unwrap().accept.unwrap();
+        assert_eq!(
+            types.iter().map(MediaRange::essence).collect::<Vec<_>>(),
+            ["image/png", "image/jpeg"]
+        );
+        assert_eq!(types[0].weight(), 0.5);
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_read_or_refused(query in ".*") {
+            let _ = rendered(&query);
+        }
+
+        #[test]
+        fn any_value_is_read_or_refused(
+            name in "accept|viewport|window|quality",
+            value in "[-+0-9.,eE%a-z/*;=]{0,40}",
+        ) {
+            for kind in [Kind::Rendered, Kind::Thumbnail] {
+                let _ = RenderParams::parse(&format!("{name}={value}"), kind);
+            }
+        }
+    }
+}
