@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::{Reply, client, closed_port};
 
 /// How long the binary may take until it listens.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// `lightbox serve` as a child process on free ports; killed with the value.
 #[derive(Debug)]
