@@ -79,11 +79,10 @@ impl Plan {
         })
     }
 
-    /// How often the source may be halved before the region has fewer pixels than the picture.
-    pub(crate) fn halvings(&self) -> u8 {
+    /// How many source pixels there are for one of the picture, along the denser side.
+    pub(crate) fn density(&self) -> f64 {
         let (_, _, width, height) = self.region;
-        let spare = (width / f64::from(self.width)).min(height / f64::from(self.height));
-        (0..5).take_while(|&n| f64::from(2_u32 << n) <= spare).count() as u8
+        (width / f64::from(self.width)).min(height / f64::from(self.height))
     }
 
     /// Frames a raster, which may be a reduced version of the source.
@@ -110,7 +109,11 @@ impl Plan {
         let across = f64::from(raster.width) / f64::from(self.source.0);
         let down = f64::from(raster.height) / f64::from(self.source.1);
         let (left, top, width, height) = self.region;
-        (left * across, top * down, width * across, height * down)
+        // Rounding must not carry the region over the edge.
+        let (left, top) = (left * across, top * down);
+        let width = (width * across).min(f64::from(raster.width) - left);
+        let height = (height * down).min(f64::from(raster.height) - top);
+        (left, top, width, height)
     }
 
     /// Lanczos3 down, bilinear up (design §3).
@@ -218,11 +221,19 @@ mod tests {
     }
 
     #[test]
-    fn halving_stops_before_the_picture_needs_enlarging() {
-        assert_eq!(plan("256,256", 512, 512, 1.0).unwrap().halvings(), 1);
-        assert_eq!(plan("256,256", 511, 511, 1.0).unwrap().halvings(), 0);
-        assert_eq!(plan("256,256", 3064, 4664, 1.0).unwrap().halvings(), 4);
-        assert_eq!(plan("64,64,0,0,64,64", 4096, 4096, 1.0).unwrap().halvings(), 0);
+    fn density_is_that_of_the_region() {
+        let density = |viewport| plan(viewport, 4096, 2048, 1.0).unwrap().density();
+        assert_eq!(density("256,256"), 16.0);
+        assert_eq!(density("64,64,0,0,64,64"), 1.0);
+        assert_eq!(density("128,128,0,0,64,64"), 0.5);
+    }
+
+    #[test]
+    fn a_reduced_source_is_framed_like_the_whole_one() {
+        // 7 × 5 halved is 4 × 3: the scale is not exactly one half.
+        let plan = plan("2,2", 7, 5, 1.0).unwrap();
+        let framed = plan.apply(raster(4, 3, vec![9; 12])).unwrap();
+        assert_eq!(framed, raster(2, 1, vec![9; 2]));
     }
 
     fn raster(width: u32, height: u32, data: Vec<u8>) -> Raster {

@@ -24,6 +24,15 @@ use crate::source::{Picture, RenderJob, Stage};
 use crate::spec::{Overlays, RenderSpec};
 
 pub(crate) fn run(job: &RenderJob, observe: &mut dyn FnMut(Stage)) -> Result<Picture> {
+    run_if(job, observe, may_be_decoded_smaller)
+}
+
+/// [`run`], decoding at a reduced size where `reducible` says that it does no harm.
+fn run_if(
+    job: &RenderJob,
+    observe: &mut dyn FnMut(Stage),
+    reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
+) -> Result<Picture> {
     observe(Stage::Decode);
     let frame = Frame::open(&job.source, &job.limits)?;
     let (attributes, mut warnings) = (frame.attributes, frame.warnings);
@@ -33,17 +42,17 @@ pub(crate) fn run(job: &RenderJob, observe: &mut dyn FnMut(Stage)) -> Result<Pic
     };
     // Refuses an impossible region or size before the work.
     plan_for(attributes.columns, attributes.rows)?;
-    let reducible = may_be_decoded_smaller(&attributes, &job.spec);
-    let halvings = |columns, rows| match plan_for(columns, rows) {
-        Ok(plan) if reducible => plan.halvings(),
-        _ => 0,
+    let reducible = reducible(&attributes, &job.spec);
+    let density = |columns, rows| match plan_for(columns, rows) {
+        Ok(plan) if reducible => plan.density(),
+        _ => 1.0,
     };
     let encoded = Encoded {
         attributes: &attributes,
         bytes: &frame.bytes,
         lossless: is_lossless(&frame.transfer_syntax),
         limits: &job.limits,
-        halvings: &halvings,
+        density: &density,
     };
     let decoded = codec::decode(&frame.transfer_syntax, &encoded, &mut warnings)?;
     let (columns, rows) = decoded.full;
@@ -145,5 +154,64 @@ fn index_palette(decoded: &Decoded, table: &[[u8; 3]]) -> Result<Vec<u8>> {
         Cells::U32(_) | Cells::F32(_) | Cells::F64(_) => {
             Err(RenderError::unsupported("PALETTE COLOR of more than 16 bits"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::source::{FrameChoice, Source};
+    use crate::spec::{Framing, Output};
+
+    fn thumbnail(file: &Path, longest: u32) -> RenderJob {
+        RenderJob {
+            source: Source::File {
+                bytes: std::fs::read(file).unwrap().into(),
+                frame: FrameChoice::Number(dicomweb_types::FrameNumber::FIRST),
+            },
+            spec: RenderSpec {
+                window: None,
+                framing: Framing::FitWithin(longest.try_into().unwrap()),
+                output: Output::Png,
+                overlays: Overlays::Omit,
+            },
+            limits: Limits::default(),
+        }
+    }
+
+    fn psnr(a: &[u8], b: &[u8]) -> f64 {
+        let read = |png| image::load_from_memory(png).unwrap().to_rgb8().into_raw();
+        let (a, b) = (read(a), read(b));
+        assert_eq!(a.len(), b.len());
+        let squares: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
+        10.0 * (65025.0 * a.len() as f64 / squares.max(1e-9)).log10()
+    }
+
+    /// Design §3: reduced decoding stays within 35 dB of the full path.
+    #[test]
+    fn reduced_decoding_looks_like_the_full_path() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
+        let mut compared = 0;
+        for kind in ["ct", "mr", "cr-dx-mg", "us", "xa", "colour", "multiframe", "wsi"] {
+            let Ok(files) = std::fs::read_dir(corpus.join(kind)) else { continue };
+            for file in files.map(|entry| entry.unwrap().path()) {
+                for longest in [64, 256, 512] {
+                    let job = thumbnail(&file, longest);
+                    let Ok(full) = run_if(&job, &mut |_| {}, |_, _| false) else { continue };
+                    let reduced = run(&job, &mut |_| {}).unwrap();
+                    if full.bytes == reduced.bytes {
+                        continue;
+                    }
+                    compared += 1;
+                    let db = psnr(&full.bytes, &reduced.bytes);
+                    println!("{db:5.1} dB at {longest} {}", file.display());
+                    assert!(db >= 35.0, "{db:.1} dB at {longest}: {}", file.display());
+                }
+            }
+        }
+        println!("{compared} thumbnails were decoded smaller");
     }
 }

@@ -5,7 +5,7 @@ use std::alloc::{Layout, alloc_zeroed};
 use crate::error::{CodecError, Result};
 
 /// More than this no image may have, whatever the caller's limits.
-const MAX_SAMPLES: u64 = 1 << 31;
+pub(crate) const MAX_SAMPLES: u64 = 1 << 31;
 
 /// Integers for which all bits zero and all bits one are values.
 pub(crate) trait Sample: Copy + PartialEq {

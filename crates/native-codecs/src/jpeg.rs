@@ -495,3 +495,353 @@ impl Compressor {
         Ok(stream)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz;
+
+    /// Smooth, with some texture; every component different.
+    fn picture(width: u32, height: u32, components: u32) -> Vec<u8> {
+        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        let samples = pixels.flat_map(|(x, y)| (0..components).map(move |c| (x, y, c)));
+        samples
+            .map(|(x, y, c)| ((x * (c + 1) + y * 2 + (x / 8 + y / 8) % 2 * 9) / 2) as u8)
+            .collect()
+    }
+
+    fn bytes(image: &Image) -> &[u8] {
+        match &image.samples {
+            Samples::U8(samples) => samples,
+            Samples::U16(_) => panic!("8 bits expected"),
+        }
+    }
+
+    fn psnr(a: &[u8], b: &[u8]) -> f64 {
+        assert_eq!(a.len(), b.len());
+        let squares = a.iter().zip(b).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
+        10.0 * (255.0_f64.powi(2) * a.len() as f64 / squares.sum::<f64>().max(1e-9)).log10()
+    }
+
+    fn rgb(width: u32, height: u32) -> Vec<u8> {
+        let pixels = picture(width, height, 3);
+        encode(&pixels, width, height, Channels::Rgb, 95, Subsampling::S444).expect("encodes")
+    }
+
+    /// What libjpeg encodes besides baseline.
+    struct Lossless {
+        precision: u8,
+        predictor: i32,
+        point_transform: i32,
+        restart_rows: i32,
+    }
+
+    /// Three components as RGB, one as grey, with `samples` of at most `precision` bits.
+    fn encode_high(
+        samples: &[u16],
+        size: (i32, i32),
+        components: usize,
+        precision: u8,
+        lossless: Option<Lossless>,
+    ) -> Vec<u8> {
+        let handle = Handle::new(tj::TJINIT_TJINIT_COMPRESS).expect("handle");
+        let set = |parameter, value| handle.set(parameter, value).expect("parameter");
+        set(tj::TJPARAM_TJPARAM_PRECISION, precision.into());
+        set(tj::TJPARAM_TJPARAM_QUALITY, 98);
+        set(tj::TJPARAM_TJPARAM_SUBSAMP, if components == 1 { 3 } else { 0 });
+        if let Some(lossless) = lossless {
+            set(tj::TJPARAM_TJPARAM_LOSSLESS, 1);
+            set(tj::TJPARAM_TJPARAM_LOSSLESSPSV, lossless.predictor);
+            set(tj::TJPARAM_TJPARAM_LOSSLESSPT, lossless.point_transform);
+            set(tj::TJPARAM_TJPARAM_RESTARTROWS, lossless.restart_rows);
+        }
+        assert_eq!(samples.len(), (size.0 * size.1) as usize * components);
+        let format = if components == 1 { tj::TJPF_TJPF_GRAY } else { tj::TJPF_TJPF_RGB } as c_int;
+        let (mut start, mut length) = (std::ptr::null_mut(), 0);
+        let narrow: Vec<u8> = samples.iter().map(|&sample| sample as u8).collect();
+        // SAFETY: the samples fill the image; libjpeg allocates the stream.
+        let status = unsafe {
+            match precision {
+                ..=8 => tj::tj3Compress8(
+                    handle.0,
+                    narrow.as_ptr(),
+                    size.0,
+                    0,
+                    size.1,
+                    format,
+                    &mut start,
+                    &mut length,
+                ),
+                9..=12 => tj::tj3Compress12(
+                    handle.0,
+                    samples.as_ptr().cast(),
+                    size.0,
+                    0,
+                    size.1,
+                    format,
+                    &mut start,
+                    &mut length,
+                ),
+                13.. => tj::tj3Compress16(
+                    handle.0,
+                    samples.as_ptr(),
+                    size.0,
+                    0,
+                    size.1,
+                    format,
+                    &mut start,
+                    &mut length,
+                ),
+            }
+        };
+        handle.check(status).expect("encodes");
+        // SAFETY: libjpeg allocated and filled `length` bytes, freed once.
+        unsafe {
+            let stream = std::slice::from_raw_parts(start, length as usize).to_vec();
+            tj::tj3Free(start.cast());
+            stream
+        }
+    }
+
+    fn noise(count: usize, precision: u8) -> Vec<u16> {
+        let mask = u16::MAX >> (16 - precision);
+        (0..count as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u16 & mask).collect()
+    }
+
+    fn values(image: &Image) -> Vec<u16> {
+        match &image.samples {
+            Samples::U8(samples) => samples.iter().map(|&sample| sample.into()).collect(),
+            Samples::U16(samples) => samples.clone(),
+        }
+    }
+
+    #[test]
+    fn encoded_pixels_come_back_close() {
+        let grey = picture(101, 67, 1);
+        let stream =
+            encode(&grey, 101, 67, Channels::Grey, 95, Subsampling::S420).expect("encodes");
+        let image = decode(&stream, Reduction::Full).expect("decodes");
+        assert_eq!((image.width, image.height, image.components), (101, 67, 1));
+        assert!(image.warning.is_none());
+        assert!(psnr(bytes(&image), &grey) > 38.0);
+
+        let colour = picture(101, 67, 3);
+        for (subsampling, least) in [(Subsampling::S444, 36.0), (Subsampling::S420, 26.0)] {
+            let stream = encode(&colour, 101, 67, Channels::Rgb, 95, subsampling).expect("encodes");
+            let image = decode(&stream, Reduction::Full).expect("decodes");
+            let got = psnr(bytes(&image), &colour);
+            assert!(got > least, "{subsampling:?}: {got} dB");
+        }
+    }
+
+    #[test]
+    fn the_encoder_writes_baseline() {
+        let header = header(&rgb(16, 16)).expect("reads");
+        let expected = Header {
+            width: 16,
+            height: 16,
+            components: 3,
+            precision: 8,
+            lossless: false,
+            colour: Colour::YCbCr,
+        };
+        assert_eq!(header, expected);
+        assert!(rgb(16, 16).windows(2).any(|marker| marker == [0xFF, 0xC0]));
+    }
+
+    #[test]
+    fn reduced_sizes_are_rounded_up() {
+        let stream = rgb(101, 67);
+        let sizes = [
+            (Reduction::Full, (101, 67)),
+            (Reduction::Half, (51, 34)),
+            (Reduction::Quarter, (26, 17)),
+            (Reduction::Eighth, (13, 9)),
+        ];
+        for (reduction, size) in sizes {
+            let image = decode(&stream, reduction).expect("decodes");
+            assert_eq!((image.width, image.height), size);
+            assert_eq!(bytes(&image).len() as u32, size.0 * size.1 * 3);
+        }
+    }
+
+    #[test]
+    fn twelve_bits_are_decoded_as_such() {
+        let samples: Vec<u16> = (0..64 * 48).map(|i| (i % 64 * 40 + i / 64 * 20) as u16).collect();
+        let stream = encode_high(&samples, (64, 48), 1, 12, None);
+        let header = header(&stream).expect("reads");
+        assert_eq!((header.precision, header.lossless), (12, false));
+        let image = decode(&stream, Reduction::Full).expect("decodes");
+        let worst = values(&image).iter().zip(&samples).map(|(&a, &b)| a.abs_diff(b)).max();
+        assert!(worst < Some(32), "{worst:?}");
+        assert_eq!(decode(&stream, Reduction::Eighth).map(|i| (i.width, i.height)), Ok((8, 6)));
+    }
+
+    #[test]
+    fn lossless_samples_come_back_at_every_depth_predictor_and_restart_interval() {
+        for precision in 2..=16 {
+            for predictor in 1..=7 {
+                let lossless = Lossless {
+                    precision,
+                    predictor,
+                    point_transform: 0,
+                    restart_rows: predictor % 3,
+                };
+                let samples = noise(37 * 23, lossless.precision);
+                let stream = encode_high(&samples, (37, 23), 1, precision, Some(lossless));
+                let image = decode(&stream, Reduction::Full).expect("decodes");
+                assert_eq!(values(&image), samples, "{precision} bits, predictor {predictor}");
+                assert_eq!(matches!(image.samples, Samples::U8(_)), precision <= 8);
+                assert!(decode(&stream, Reduction::Half).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_point_transform_drops_the_low_bits_only() {
+        let lossless =
+            Lossless { precision: 12, predictor: 1, point_transform: 2, restart_rows: 0 };
+        let samples = noise(37 * 23, 12);
+        let stream = encode_high(&samples, (37, 23), 1, 12, Some(lossless));
+        let expected: Vec<u16> = samples.iter().map(|sample| sample & !3).collect();
+        assert_eq!(decode(&stream, Reduction::Full).map(|image| values(&image)), Ok(expected));
+    }
+
+    #[test]
+    fn lossless_colour_comes_as_coded_whatever_the_markers_say() {
+        const JFIF: &[u8] = b"\xFF\xE0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0";
+        const ADOBE_YCC: &[u8] = b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0\x01";
+        for precision in [8, 12, 16] {
+            let lossless =
+                Lossless { precision, predictor: 1, point_transform: 0, restart_rows: 0 };
+            let samples = noise(20 * 10 * 3, precision);
+            let stream = encode_high(&samples, (20, 10), 3, precision, Some(lossless));
+            for segment in [&[], JFIF, ADOBE_YCC] {
+                let mut marked = stream.clone();
+                // after SOI and the encoder's own Adobe segment, so that this one counts
+                let at = if segment == ADOBE_YCC { 2 + 16 } else { 2 };
+                marked.splice(at..at, segment.iter().copied());
+                let expected = if segment.is_empty() { Colour::Rgb } else { Colour::YCbCr };
+                assert_eq!(header(&marked).map(|header| header.colour), Ok(expected));
+                let decoded = decode(&marked, Reduction::Full).expect("decodes");
+                assert_eq!(values(&decoded), samples);
+            }
+        }
+    }
+
+    #[test]
+    fn components_can_be_had_as_coded() {
+        let grey = vec![200; 16 * 16 * 3];
+        let stream = encode(&grey, 16, 16, Channels::Rgb, 95, Subsampling::S444).expect("encodes");
+        let coded = decode_as_coded(&stream, Reduction::Full).expect("decodes");
+        assert_eq!(bytes(&coded)[..3], [200, 128, 128]);
+        let converted = decode(&stream, Reduction::Full).expect("decodes");
+        assert_eq!(bytes(&converted)[..3], [200, 200, 200]);
+    }
+
+    #[test]
+    fn a_sequential_scan_that_claims_to_end_at_coefficient_0_is_decoded() {
+        let stream = encode(&picture(40, 30, 1), 40, 30, Channels::Grey, 90, Subsampling::S444)
+            .expect("encodes");
+        let scan = stream.windows(2).position(|marker| marker == [0xFF, 0xDA]).expect("a scan");
+        let mut wrong = stream.clone();
+        // marker, length, one component of two bytes, then Ss, Se
+        assert_eq!(wrong[scan + 8], 63);
+        wrong[scan + 8] = 0;
+        assert_eq!(decode(&wrong, Reduction::Full), decode(&stream, Reduction::Full));
+    }
+
+    #[test]
+    fn truncated_streams_give_a_whole_image_with_a_warning_or_an_error() {
+        let stream = rgb(64, 64);
+        let most = decode(&stream[..stream.len() * 3 / 4], Reduction::Full).expect("decodes");
+        assert_eq!(bytes(&most).len(), 64 * 64 * 3);
+        assert!(most.warning.is_some());
+        for length in 0..stream.len() - 2 {
+            if let Ok(image) = decode(&stream[..length], Reduction::Full) {
+                assert!(image.warning.is_some(), "{length} of {} bytes", stream.len());
+            }
+        }
+    }
+
+    #[test]
+    fn errors_after_the_last_row_are_warnings_and_before_it_errors() {
+        let stream = rgb(32, 32);
+        // a second scan instead of the end
+        let mut trailing = stream[..stream.len() - 2].to_vec();
+        trailing.extend_from_slice(b"\xFF\xDA\0\x0C\x03\x01\0\x02\x11\x03\x11\0\x3F\0");
+        let image = decode(&trailing, Reduction::Full).expect("decodes");
+        assert!(image.warning.is_some());
+        assert_eq!(bytes(&image), bytes(&decode(&stream, Reduction::Full).expect("decodes")));
+
+        // an unknown Adobe transform is a warning, a missing quantisation table an error
+        let mut broken = stream.clone();
+        broken.splice(20..20, *b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0\x07");
+        for table in 0..broken.len() - 1 {
+            if broken[table..].starts_with(&[0xFF, 0xDB]) {
+                broken[table + 1] = 0xEF;
+            }
+        }
+        assert!(decode(&broken, Reduction::Full).is_err());
+    }
+
+    #[test]
+    fn large_images_in_small_streams_are_refused() {
+        let mut stream = rgb(16, 16);
+        let frame = stream.windows(2).position(|marker| marker == [0xFF, 0xC0]).expect("a frame");
+        stream[frame + 5..frame + 9].copy_from_slice(&[0x4E, 0x20, 0x4E, 0x20]);
+        assert_eq!(header(&stream).map(|header| header.width), Ok(20_000));
+        assert!(decode(&stream, Reduction::Full).is_err());
+        assert!(decode(&stream, Reduction::Eighth).is_err());
+    }
+
+    #[test]
+    fn pixels_that_do_not_fill_the_image_are_refused() {
+        let encode = |bytes: usize, width, height, quality| {
+            encode(&vec![0; bytes], width, height, Channels::Rgb, quality, Subsampling::S444)
+        };
+        assert!(encode(4 * 4 * 3, 4, 4, 90).is_ok());
+        assert!(encode(4 * 4 * 3 - 1, 4, 4, 90).is_err());
+        assert!(encode(0, 0, 4, 90).is_err());
+        assert!(encode(4 * 4 * 3, 4, 4, 0).is_err());
+        assert!(encode(4 * 4 * 3, 4, 4, 101).is_err());
+        assert!(encode(70_000 * 3, 70_000, 1, 90).is_err());
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        for garbage in [&b""[..], b"\xFF", b"\xFF\xD8", b"\xFF\xD8\xFF\xD9", b"not a JPEG stream"] {
+            assert!(header(garbage).is_err());
+            assert!(decode(garbage, Reduction::Full).is_err());
+            assert!(decode_as_coded(garbage, Reduction::Full).is_err());
+        }
+    }
+
+    #[test]
+    fn mutated_streams_neither_crash_nor_lie_about_their_size() {
+        let lossless = |precision| {
+            let lossless =
+                Lossless { precision, predictor: 4, point_transform: 0, restart_rows: 2 };
+            encode_high(&noise(33 * 21 * 3, precision), (33, 21), 3, precision, Some(lossless))
+        };
+        let twelve = encode_high(&noise(33 * 21, 12), (33, 21), 1, 12, None);
+        for stream in [rgb(33, 21), twelve, lossless(8), lossless(16)] {
+            for mutant in fuzz::mutants(&stream, 300) {
+                // as a caller would bound it
+                let Ok(header) = header(&mutant) else { continue };
+                if u64::from(header.width) * u64::from(header.height) > 1 << 20 {
+                    continue;
+                }
+                for reduction in [Reduction::Full, Reduction::Quarter] {
+                    let decoders = [decode, decode_as_coded];
+                    for image in
+                        decoders.into_iter().filter_map(|decode| decode(&mutant, reduction).ok())
+                    {
+                        let expected = image.width * image.height * u32::from(image.components);
+                        assert_eq!(values(&image).len() as u32, expected);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -9,6 +9,7 @@ use crate::error::{CodecError, Result};
 use crate::{Image, Samples};
 
 const SUCCESS: c_int = 0;
+const EOI: [u8; 2] = [0xFF, 0xD9];
 
 // in the library, but missing in charls-sys
 unsafe extern "C" {
@@ -41,6 +42,24 @@ pub fn header(codestream: &[u8]) -> Result<Header> {
 /// If the decoder gives up after at least half of the samples, they are returned with a warning,
 /// the rest zero.
 pub fn decode(codestream: &[u8]) -> Result<Image> {
+    if ends_in_eoi(codestream) {
+        return decode_marked(codestream);
+    }
+    // CharLS 2.4.5 stops at a marker in the middle of a code, but where the buffer ends there it
+    // goes on to read bits, some thousand million of them
+    let mut image = decode_marked(&[codestream, &EOI].concat())?;
+    image.warning.get_or_insert_with(|| "the stream lacks its end marker".to_owned());
+    Ok(image)
+}
+
+/// Whether only padding follows the end marker.
+fn ends_in_eoi(codestream: &[u8]) -> bool {
+    let padding = codestream.iter().rev().take_while(|&&byte| byte == 0).count();
+    codestream[..codestream.len() - padding].ends_with(&EOI)
+}
+
+/// Decodes a stream that ends in a marker.
+fn decode_marked(codestream: &[u8]) -> Result<Image> {
     let decoder = Decoder::read_header(codestream)?;
     let Header { width, height, components, precision } = decoder.header;
     let (samples, warning) = match precision {
@@ -201,4 +220,153 @@ fn check(code: charls::charls_jpegls_errc) -> Result<()> {
     // SAFETY: gives a static string for every number.
     let message = unsafe { CStr::from_ptr(charls::charls_get_error_message(code)) };
     Err(CodecError::new(message.to_string_lossy()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz;
+
+    const MODES: [charls::charls_interleave_mode; 3] = [
+        charls::charls_interleave_mode_none,
+        charls::charls_interleave_mode_line,
+        charls::charls_interleave_mode_sample,
+    ];
+
+    /// `samples` are planar for interleave mode none, else interleaved.
+    fn encode<T: Sample>(
+        samples: &[T],
+        header: Header,
+        mode: charls::charls_interleave_mode,
+    ) -> Vec<u8> {
+        let info = charls::charls_frame_info {
+            width: header.width,
+            height: header.height,
+            bits_per_sample: header.precision.into(),
+            component_count: header.components.into(),
+        };
+        let mut stream = vec![0; size_of_val(samples) * 2 + 1024];
+        let mut length = 0;
+        // SAFETY: all pointers are to live buffers of the sizes given.
+        unsafe {
+            let encoder = charls::charls_jpegls_encoder_create();
+            let buffer = stream.as_mut_ptr().cast();
+            let results = [
+                charls::charls_jpegls_encoder_set_frame_info(encoder, &info),
+                charls::charls_jpegls_encoder_set_interleave_mode(encoder, mode),
+                charls::charls_jpegls_encoder_set_destination_buffer(encoder, buffer, stream.len()),
+                charls::charls_jpegls_encoder_encode_from_buffer(
+                    encoder,
+                    samples.as_ptr().cast(),
+                    size_of_val(samples),
+                    0,
+                ),
+                charls::charls_jpegls_encoder_get_bytes_written(encoder, &mut length),
+            ];
+            charls::charls_jpegls_encoder_destroy(encoder);
+            for result in results {
+                check(result).expect("encodes");
+            }
+        }
+        stream.truncate(length);
+        stream
+    }
+
+    fn texture(count: u32, precision: u8) -> Vec<u16> {
+        let mask = u16::MAX >> (16 - precision);
+        (0..count).map(|i| (i * 7 + (i.wrapping_mul(2_654_435_761) >> 28)) as u16 & mask).collect()
+    }
+
+    #[test]
+    fn every_depth_comes_back() {
+        for precision in 2..=16 {
+            let header = Header { width: 31, height: 17, components: 1, precision };
+            let samples = texture(31 * 17, precision);
+            let narrow: Vec<u8> = samples.iter().map(|&sample| sample as u8).collect();
+            let (stream, expected) = match precision {
+                ..=8 => (encode(&narrow, header, MODES[0]), Samples::U8(narrow)),
+                9.. => (encode(&samples, header, MODES[0]), Samples::U16(samples)),
+            };
+            assert_eq!(super::header(&stream), Ok(header));
+            let image = decode(&stream).expect("decodes");
+            assert_eq!((image.samples, image.warning), (expected, None), "{precision} bits");
+        }
+    }
+
+    #[test]
+    fn components_are_interleaved_whatever_the_mode() {
+        let header = Header { width: 20, height: 10, components: 3, precision: 8 };
+        let pixels: Vec<u8> =
+            texture(20 * 10 * 3, 8).into_iter().map(|sample| sample as u8).collect();
+        let planes: Vec<u8> =
+            (0..3).flat_map(|c| pixels.iter().skip(c).step_by(3)).copied().collect();
+        for mode in MODES {
+            let planar = mode == charls::charls_interleave_mode_none;
+            let stream = encode(if planar { &planes } else { &pixels }, header, mode);
+            let image = decode(&stream).expect("decodes");
+            assert_eq!(image.samples, Samples::U8(pixels.clone()), "mode {mode}");
+            assert_eq!((image.width, image.height, image.components), (20, 10, 3));
+        }
+    }
+
+    #[test]
+    fn truncated_streams_give_what_is_there_with_a_warning_or_an_error() {
+        let header = Header { width: 64, height: 64, components: 1, precision: 12 };
+        let samples = texture(64 * 64, 12);
+        let stream = encode(&samples, header, MODES[0]);
+        let image = decode(&stream[..stream.len() * 3 / 4]).expect("decodes");
+        assert!(image.warning.is_some());
+        let Samples::U16(decoded) = image.samples else { panic!("16 bits expected") };
+        assert_eq!(decoded[..2048], samples[..2048]);
+        assert_eq!(decoded.last(), Some(&0));
+
+        assert!(decode(&stream[..stream.len() / 4]).is_err());
+        for length in 0..stream.len() {
+            if let Ok(image) = decode(&stream[..length]) {
+                assert!(image.warning.is_some(), "{length} of {} bytes", stream.len());
+            }
+        }
+    }
+
+    #[test]
+    fn padding_after_the_end_is_no_reason_for_a_warning() {
+        let header = Header { width: 8, height: 8, components: 1, precision: 12 };
+        let mut stream = encode(&texture(64, 12), header, MODES[0]);
+        stream.extend_from_slice(&[0, 0, 0]);
+        assert_eq!(decode(&stream).map(|image| image.warning), Ok(None));
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        for garbage in [&b""[..], b"\xFF\xD8", b"\xFF\xD8\xFF\xD9", b"not a JPEG-LS stream"] {
+            assert!(header(garbage).is_err());
+            assert!(decode(garbage).is_err());
+        }
+    }
+
+    #[test]
+    fn mutated_streams_neither_crash_nor_lie_about_their_size() {
+        let header = Header { width: 33, height: 21, components: 3, precision: 8 };
+        let samples: Vec<u8> =
+            texture(33 * 21 * 3, 8).into_iter().map(|sample| sample as u8).collect();
+        for mode in MODES {
+            for mutant in fuzz::mutants(&encode(&samples, header, mode), 300) {
+                // as a caller would bound it
+                let Ok(header) = super::header(&mutant) else { continue };
+                if u64::from(header.width) * u64::from(header.height) > 1 << 20 {
+                    continue;
+                }
+                if let Ok(image) = decode(&mutant) {
+                    let length = match &image.samples {
+                        Samples::U8(samples) => samples.len(),
+                        Samples::U16(samples) => samples.len(),
+                    };
+                    assert_eq!(
+                        length as u32,
+                        image.width * image.height * u32::from(image.components)
+                    );
+                }
+            }
+        }
+    }
 }

@@ -8,6 +8,10 @@ use crate::colour::rgb::ColourSpace;
 use crate::error::{RenderError, Result};
 use crate::pixel::cells::Cells;
 
+/// Source pixels per pixel of the picture that a reduced decoding leaves along each side: with 2,
+/// the corpus stays above 38 dB of the full path, with 1 it falls to 33 dB.
+const PIXELS_KEPT: f64 = 2.0;
+
 pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Result<Decoded> {
     let failed = |error| RenderError::decode("JPEG", error);
     let header = jpeg::header(encoded.bytes).map_err(failed)?;
@@ -21,9 +25,10 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
         3 => SampleSpace::Colour(ColourSpace::YbrFull),
         other => return Err(RenderError::unsupported(format!("JPEG of {other} components"))),
     };
-    let reduction = match (encoded.halvings)(header.width, header.height) {
-        _ if header.lossless => Reduction::Full,
+    let reducible = !header.lossless && encoded.averages(header.precision, false);
+    let reduction = match encoded.halvings(header.width, header.height, PIXELS_KEPT) {
         0 => Reduction::Full,
+        _ if !reducible => Reduction::Full,
         1 => Reduction::Half,
         2 => Reduction::Quarter,
         _ => Reduction::Eighth,

@@ -8,6 +8,11 @@ use crate::colour::rgb::ColourSpace;
 use crate::error::{RenderError, Result};
 use crate::pixel::cells::{Cells, mask};
 
+/// Source pixels per pixel of the picture that a reduced decoding leaves along each side. Wavelets
+/// alias more than a DCT: with 4, the corpus stays above 35 dB of the full path, with 2 it falls to
+/// 28 dB.
+const PIXELS_KEPT: f64 = 4.0;
+
 pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Result<Decoded> {
     let failed = |error| RenderError::decode("JPEG 2000", error);
     let header = jpeg2000::header(encoded.bytes).map_err(failed)?;
@@ -18,7 +23,10 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
             header.components
         )));
     }
-    let reduce = (encoded.halvings)(header.width, header.height).min(header.levels);
+    let reduce = match encoded.averages(header.precision, header.signed) {
+        true => encoded.halvings(header.width, header.height, PIXELS_KEPT).min(header.levels),
+        false => 0,
+    };
     let image = jpeg2000::decode(encoded.bytes, reduce).map_err(failed)?;
     note("JPEG 2000", image.warning, warnings);
     let (samples, space) = match image.components.len() {

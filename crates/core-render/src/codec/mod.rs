@@ -49,8 +49,26 @@ pub(crate) struct Encoded<'a> {
     /// The syntax promises that decoding gives the original cells, unused bits included.
     pub lossless: bool,
     pub limits: &'a Limits,
-    /// How often a frame of this size (columns, rows) may be halved while decoding.
-    pub halvings: &'a dyn Fn(u32, u32) -> u8,
+    /// How many pixels of a frame of this size (columns, rows) there are for one of the picture; 1
+    /// where the frame must be decoded whole.
+    pub density: &'a dyn Fn(u32, u32) -> f64,
+}
+
+impl Encoded<'_> {
+    /// How often a frame may be halved while decoding so that `kept` of its pixels remain for one of
+    /// the picture along each side, for the resize to filter.
+    fn halvings(&self, columns: u32, rows: u32, kept: f64) -> u8 {
+        let density = (self.density)(columns, rows);
+        (0..8).take_while(|&n| f64::from(2_u32 << n) * kept <= density).count() as u8
+    }
+
+    /// Whether averaging coded samples averages stored values: not where a sign is coded as a high
+    /// bit, nor where unused bits are coded along.
+    fn averages(&self, precision: u8, signed_codestream: bool) -> bool {
+        let sign_is_a_bit = self.attributes.signed && !signed_codestream;
+        let unused_bits = self.lossless && u16::from(precision) > self.attributes.bits_stored;
+        !sign_is_a_bit && !unused_bits
+    }
 }
 
 /// The decoders.
@@ -262,7 +280,7 @@ mod tests {
             bytes: &Bytes::new(),
             lossless,
             limits: &Limits::default(),
-            halvings: &|_, _| 0,
+            density: &|_, _| 1.0,
         };
         coded_layout(&encoded, precision, signed)
     }
@@ -306,6 +324,21 @@ mod tests {
     fn a_signed_codestream_is_believed() {
         let layout = layout_of(&image(1, 1, 16), false, 16, true);
         assert_eq!((layout.bits, layout.signed), (16, true));
+    }
+
+    #[test]
+    fn halving_leaves_pixels_for_the_resize() {
+        let (attributes, limits) = (image(1, 1, 8), Limits::default());
+        let encoded = Encoded {
+            attributes: &attributes,
+            bytes: &Bytes::new(),
+            lossless: false,
+            limits: &limits,
+            density: &|columns, _| f64::from(columns) / 100.0,
+        };
+        let halvings = |columns, kept| encoded.halvings(columns, 1, kept);
+        assert_eq!([100, 399, 400, 1600].map(|columns| halvings(columns, 2.0)), [0, 0, 1, 3]);
+        assert_eq!(halvings(u32::MAX, 1.0), 8);
     }
 
     #[test]

@@ -130,7 +130,7 @@ mod tests {
             bytes,
             lossless: true,
             limits: &limits,
-            halvings: &|_, _| 0,
+            density: &|_, _| 1.0,
         };
         decode(&encoded, &mut warnings).map(|decoded| (decoded.cells, warnings.len()))
     }

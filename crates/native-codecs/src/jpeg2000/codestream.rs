@@ -1,6 +1,7 @@
 //! The main header of a JPEG 2000 codestream (T.800 annex A), read without OpenJPEG, so that what it
 //! would cost is known before OpenJPEG allocates for it.
 
+use crate::buffer::MAX_SAMPLES;
 use crate::error::{CodecError, Result};
 
 const SOC: [u8; 2] = [0xFF, 0x4F];
@@ -90,14 +91,20 @@ impl MainHeader {
     }
 
     /// Samples of all components at a reduced size.
-    pub(super) fn samples(&self, reduce: u8) -> u64 {
+    fn samples(&self, reduce: u8) -> u64 {
         let sizes = self.components.iter().map(|&component| self.component_size(component, reduce));
         sizes.map(|(w, h)| u64::from(w) * u64::from(h)).fold(0, u64::saturating_add)
     }
 
-    /// Refuses headers whose bookkeeping would be out of proportion to `bytes`, the length of the
-    /// codestream. A tile-part header may override them, so this is no complete defence.
-    pub(super) fn check_cost(&self, bytes: usize) -> Result<()> {
+    /// Refuses too many samples, and headers whose bookkeeping would be out of proportion to
+    /// `bytes`, the length of the codestream.
+    ///
+    /// A tile-part header may override the latter, so this is no complete defence.
+    pub(super) fn check_cost(&self, bytes: usize, reduce: u8) -> Result<()> {
+        let samples = self.samples(reduce);
+        if samples == 0 || samples > MAX_SAMPLES {
+            return Err(CodecError::new(format!("{samples} samples are none or too many")));
+        }
         let components = self.components.len() as u64;
         let tiles = self.tiles();
         if tiles.saturating_mul(components) > MAX_TILE_COMPONENTS {
