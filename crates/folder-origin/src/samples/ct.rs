@@ -7,7 +7,7 @@ use dicom_dictionary_std::{tags, uids};
 use dicomweb_types::TransferSyntax;
 use native_codecs::jpeg2000::{self, Compression};
 
-use super::canvas::{draw, grain};
+use super::canvas::{draw, grain, white};
 use super::dataset::{Bits, Object, Series, Study};
 use super::head::{self, Tissue};
 use super::{documents, encode_error};
@@ -28,7 +28,7 @@ const AXIAL: Series =
 
 const SIZE: u16 = 512;
 const SLICES: u32 = 24;
-const SPACING: f32 = 0.488_281_25;
+const SPACING: f32 = 0.429_687_5;
 const SLICE_MM: f32 = 5.0;
 const LOWEST: f32 = -45.0;
 /// Stored value of what lies outside the reconstructed circle.
@@ -64,7 +64,7 @@ fn slice(number: u32, compressed: bool) -> Result<Object, OriginError> {
         .put(tags::SLICE_LOCATION, format!("{z}").as_str())
         .put(tags::IMAGE_POSITION_PATIENT, format!("{}\\{}\\{z}", -half, -half).as_str())
         .put(tags::IMAGE_ORIENTATION_PATIENT, "1\\0\\0\\0\\1\\0")
-        .put(tags::PIXEL_SPACING, "0.48828125\\0.48828125")
+        .put(tags::PIXEL_SPACING, "0.4296875\\0.4296875")
         .put(tags::WINDOW_CENTER, "40\\600")
         .put(tags::WINDOW_WIDTH, "80\\2800")
         .put(tags::WINDOW_CENTER_WIDTH_EXPLANATION, "BRAIN\\BONE")
@@ -135,13 +135,15 @@ fn stored(hounsfield: f32) -> i32 {
 fn localizer() -> Object {
     const ROWS: u16 = 256;
     const MM: f32 = 0.95;
-    const STEP: f32 = 5.0;
+    const STEP: f32 = 3.0;
     let middle = f32::from(ROWS) / 2.0 - 0.5;
     let pixels = draw(usize::from(ROWS), usize::from(ROWS), |column, row| {
         let y = (column as f32 - middle) * MM;
         let z = (middle - row as f32) * MM - 12.0;
-        let through = (-15..=15).map(|i| {
-            let x = i as f32 * STEP + 0.9;
+        // Each ray starts elsewhere within a step, or the steps would show as rings.
+        let start = 0.5 * white(column as i32, row as i32, 5);
+        let through = (-26..=26).map(|i| {
+            let x = (i as f32 + start) * STEP;
             (head::signal([x, y, z], MM, hounsfield) + 1000.0).max(0.0)
         });
         let density: f32 = through.sum::<f32>() * STEP / 1000.0;
@@ -155,7 +157,7 @@ fn localizer() -> Object {
         .put(tags::IMAGE_POSITION_PATIENT, format!("0\\{}\\{}", -half, half - 12.0).as_str())
         .put(tags::IMAGE_ORIENTATION_PATIENT, "0\\1\\0\\0\\0\\-1")
         .put(tags::PIXEL_SPACING, "0.95\\0.95")
-        .put(tags::WINDOW_CENTER, "250")
-        .put(tags::WINDOW_WIDTH, "2500");
+        .put(tags::WINDOW_CENTER, "50")
+        .put(tags::WINDOW_WIDTH, "1500");
     acquisition(object, ROWS).native(&pixels)
 }

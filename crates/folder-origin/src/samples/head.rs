@@ -1,7 +1,7 @@
 //! A head in three dimensions, one model for CT and MR: x to the left, y to the back, z up, in
 //! millimetres; z = 0 lies at the foramina of Monro.
 
-use super::canvas::{cover, ellipse, fractal, mix, noise, smoothstep, turned_ellipse};
+use super::canvas::{bell, cover, ellipse, fractal, mix, noise, smoothstep, turned_ellipse};
 
 /// What a place in the head consists of.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,10 @@ pub(super) enum Tissue {
 pub(super) fn signal(at: [f32; 3], pixel: f32, of: impl Fn(Tissue) -> f32) -> f32 {
     let [x, y, z] = at;
     let shape = Shape::at(z);
-    let outside = ellipse(x, y, shape.centre, shape.radii);
+    let mut outside = ellipse(x, y, shape.centre, shape.radii);
+    if z < -30.0 {
+        outside = outside.min(face(x, y, z));
+    }
     if outside > pixel {
         return of(Tissue::Air);
     }
@@ -135,7 +138,7 @@ fn fissures(paint: &mut Paint<impl Fn(Tissue) -> f32>, [x, y, z]: [f32; 3], dept
         paint.over(Tissue::Csf, turned_ellipse(side, y + bend, (49.0, -12.0), (13.0, 1.7), -0.45));
     }
     if z > -12.0 {
-        let between = z > 34.0 || y < -34.0 || y > 44.0;
+        let between = z > 34.0 || !(-34.0..=44.0).contains(&y);
         let wander = side + 0.8 * noise(y / 12.0, z / 12.0, 9.0);
         if between {
             paint.part(Tissue::Grey, smoothstep(4.6, 3.2, wander));
@@ -238,13 +241,30 @@ fn orbits(paint: &mut Paint<impl Fn(Tissue) -> f32>, side: f32, y: f32, z: f32) 
     );
 }
 
-/// Vertebra, cord and airway, for the localizer.
+/// Outline of the face below the orbits, down to the chin.
+fn face(x: f32, y: f32, z: f32) -> f32 {
+    let taper =
+        smoothstep(-112.0, -92.0, z).max(0.02).sqrt() * smoothstep(-28.0, -44.0, z).max(0.02);
+    let nose = 9.0 * bell(z + 58.0, 6.0) * bell(x, 6.0);
+    ellipse(x, y, (0.0, -42.0), (52.0 * taper, 53.0 * taper)) - nose
+}
+
+/// Jaws, vertebra, cord and airway, for the localizer.
 fn neck(paint: &mut Paint<impl Fn(Tissue) -> f32>, x: f32, y: f32, z: f32) {
     let bend = 20.0;
     let disc = (z / 19.0 - (z / 19.0).floor() - 0.5).abs();
     if disc < 0.4 {
         paint.over(Tissue::Bone, ellipse(x, y, (0.0, bend + 8.0), (13.0, 10.0)));
         paint.over(Tissue::Bone, ellipse(x, y, (0.0, bend + 36.0), (6.0, 12.0)));
+    }
+    let face = face(x, y, z);
+    let jaw = if z > -84.0 { 3.5 } else { 2.2 };
+    if y < -18.0 && z < -66.0 {
+        paint.over(Tissue::Bone, (face + 9.0).abs() - jaw);
+    }
+    let teeth = (x / 7.0 - (x / 7.0).floor() - 0.5).abs();
+    if y < -52.0 && (-88.0..-70.0).contains(&z) && teeth < 0.42 && (z + 79.0).abs() > 1.0 {
+        paint.over(Tissue::Bone, (face + 9.0).abs() - 5.0);
     }
     paint.over(Tissue::Csf, ellipse(x, y, (0.0, bend + 24.0), (9.0, 5.0)));
     paint.over(Tissue::Air, ellipse(x, y, (0.0, bend - 16.0), (9.0, 6.0)));

@@ -30,11 +30,7 @@ const RATIO: f32 = 16.0;
 const NIPPLE: (f32, f32) = (133.0, 128.0);
 
 pub(super) fn write(folder: &Path) -> Result<(), OriginError> {
-    let pixels = draw(usize::from(COLUMNS), usize::from(ROWS), |column, row| {
-        let value = density(column as f32 * MM, row as f32 * MM);
-        let Some(value) = value else { return 0 };
-        (value + 9.0 * grain(column, row, 1)).round().clamp(1.0, 4095.0) as i32
-    });
+    let pixels = pixels();
     let (width, height) = (u32::from(COLUMNS), u32::from(ROWS));
     let stream = jpeg2000::encode(&[&pixels], width, height, 12, false, Compression::Ratio(RATIO))
         .map_err(encode_error)?;
@@ -71,8 +67,8 @@ fn image() -> Object {
         .put(tags::RESCALE_TYPE, "US")
         .put(tags::PRESENTATION_LUT_SHAPE, "IDENTITY")
         .put(tags::PIXEL_PADDING_VALUE, 0_u16)
-        .put(tags::WINDOW_CENTER, "1900")
-        .put(tags::WINDOW_WIDTH, "3000")
+        .put(tags::WINDOW_CENTER, "1950")
+        .put(tags::WINDOW_WIDTH, "3100")
         .put(tags::LOSSY_IMAGE_COMPRESSION, "01")
         .put(tags::LOSSY_IMAGE_COMPRESSION_RATIO, RATIO.to_string().as_str())
         .put(tags::LOSSY_IMAGE_COMPRESSION_METHOD, "ISO_15444_1")
@@ -84,32 +80,91 @@ fn outline(y: f32) -> f32 {
     let round = NIPPLE.0 * (1.0 - v * v * v.sqrt()).max(0.0).sqrt();
     let axilla =
         88.0 - 0.12 * y - 30.0 * smoothstep(40.0, 110.0, y) - 80.0 * smoothstep(150.0, 215.0, y);
-    let soft = (round - axilla) / 18.0;
     // The larger of the two, without a kink.
-    let larger = axilla.max(round) + 4.0 * bell(soft, 0.8);
+    let part = (0.5 + (round - axilla) / 44.0).clamp(0.0, 1.0);
+    let larger = mix(axilla, round, part) + 22.0 * part * (1.0 - part);
     larger + 6.0 * bell(y - NIPPLE.1, 3.2) + 0.8 * noise(y / 20.0, 1.0, 0.0)
 }
 
-/// Stored value; `None` where the beam passed nothing.
-fn density(x: f32, y: f32) -> Option<f32> {
-    let edge = outline(y);
-    let slope = (outline(y + 0.5) - outline(y - 0.5)).clamp(-4.0, 4.0);
-    let depth = (edge - x) / (1.0 + slope * slope).sqrt();
-    if depth <= 0.0 {
-        return None;
+/// The picture, stored values row by row.
+fn pixels() -> Vec<i32> {
+    let edges: Vec<Edge> = (0..ROWS).map(|row| Edge::at(f32::from(row) * MM)).collect();
+    let tissue = Coarse::draw();
+    draw(usize::from(COLUMNS), usize::from(ROWS), |column, row| {
+        let (x, y) = (column as f32 * MM, row as f32 * MM);
+        let depth = edges[row].depth(x);
+        if depth <= 0.0 {
+            return 0; // the beam passed nothing
+        }
+        let value = shaped(tissue.at(column, row), x, y, depth) + 9.0 * grain(column, row, 1);
+        value.round().clamp(1.0, 4095.0) as i32
+    })
+}
+
+/// The outline in one row, and the cosine of its slope there.
+struct Edge {
+    reach: f32,
+    cosine: f32,
+}
+
+impl Edge {
+    fn at(y: f32) -> Self {
+        let slope = (outline(y + 0.5) - outline(y - 0.5)).clamp(-4.0, 4.0);
+        Self { reach: outline(y), cosine: 1.0 / (1.0 + slope * slope).sqrt() }
     }
-    let thin = 1.0 - (depth / 24.0).min(1.0);
-    let thickness = (1.0 - thin * thin).max(0.0).sqrt();
+
+    /// How far below the skin, about.
+    fn depth(&self, x: f32) -> f32 {
+        (self.reach - x) * self.cosine
+    }
+}
+
+/// Soft tissue is smooth: drawn at a third of the resolution and interpolated.
+struct Coarse {
+    width: usize,
+    values: Vec<f32>,
+}
+
+impl Coarse {
+    const STEP: usize = 3;
+
+    fn draw() -> Self {
+        let (width, height) =
+            (usize::from(COLUMNS) / Self::STEP + 2, usize::from(ROWS) / Self::STEP + 2);
+        let mm = MM * Self::STEP as f32;
+        let values = draw(width, height, |column, row| {
+            let (x, y) = (column as f32 * mm, row as f32 * mm);
+            if x > outline(y) + 3.0 { 0.0 } else { tissue(x, y) }
+        });
+        Self { width, values }
+    }
+
+    fn at(&self, column: usize, row: usize) -> f32 {
+        let (i, j) = (column / Self::STEP, row / Self::STEP);
+        let part = |n: usize| (n % Self::STEP) as f32 / Self::STEP as f32;
+        let value = |i: usize, j: usize| self.values[j * self.width + i];
+        let above = mix(value(i, j), value(i + 1, j), part(column));
+        let below = mix(value(i, j + 1), value(i + 1, j + 1), part(column));
+        mix(above, below, part(row))
+    }
+}
+
+/// Stored value of the tissue behind a place, under full thickness.
+fn tissue(x: f32, y: f32) -> f32 {
     let muscle = pectoral(x, y);
+    let fibres = 1.0 + 0.05 * noise((x + y) / 3.0, (x - y) / 30.0, 2.0);
+    let fat = 960.0 + 330.0 * fractal(x / 17.0, y / 17.0, 5.0, 3);
     let gland = gland(x, y) * (1.0 - 0.8 * muscle);
-    let mut value = 620.0 + 260.0 * fractal(x / 17.0, y / 17.0, 5.0, 3);
-    value +=
-        1750.0 * gland + 1150.0 * muscle * (1.0 + 0.12 * noise((x + y) / 3.0, (x - y) / 30.0, 2.0));
-    value += septa(x, y) + vessel(x, y) + mass(x, y);
-    value *= thickness;
+    fat + 1500.0 * gland + 950.0 * muscle * fibres + septa(x, y) + vessel(x, y) + mass(x, y)
+}
+
+/// Thinner to the border, with skin, nipple and calcifications in full sharpness.
+fn shaped(tissue: f32, x: f32, y: f32, depth: f32) -> f32 {
+    let thin = 1.0 - (depth / 24.0).min(1.0);
+    let mut value = tissue * (1.0 - thin * thin).max(0.0).sqrt();
     value += 480.0 * bell(depth - 0.9, 0.6); // skin
     value += 700.0 * bell(ellipse(x, y, (NIPPLE.0 + 2.0, NIPPLE.1), (3.5, 4.0)).max(0.0), 1.2);
-    Some((value + calcifications(x, y)).max(60.0))
+    (value + calcifications(x, y)).max(60.0)
 }
 
 /// The chest muscle: a triangle from the upper corner.
@@ -140,14 +195,14 @@ fn septa(x: f32, y: f32) -> f32 {
         let field = fractal((x + warp) / scale, (y - warp) / scale, layer, 3).abs();
         smoothstep(0.055, 0.0, field)
     };
-    300.0 * line(26.0, 21.0) + 190.0 * line(15.0, 25.0)
+    120.0 * line(26.0, 21.0) + 85.0 * line(15.0, 25.0)
 }
 
 fn vessel(x: f32, y: f32) -> f32 {
     let course =
         62.0 + 0.28 * x + 5.0 * noise(x / 16.0, 0.0, 50.0) + 3.0 * noise(x / 6.0, 0.0, 51.0);
     let width = mix(1.2, 0.5, (x / 120.0).min(1.0));
-    330.0 * bell((y - course) / width, 0.55)
+    230.0 * bell((y - course) / width, 0.55)
 }
 
 /// A small dense mass with spicules.
@@ -158,10 +213,10 @@ fn mass(x: f32, y: f32) -> f32 {
         return 0.0;
     }
     let (cosine, sine) = (dx / far.max(0.1), dy / far.max(0.1));
-    let spikes = noise(cosine * 6.0, sine * 6.0, 70.0).max(0.0);
+    let spikes = fractal(cosine * 7.0, sine * 7.0, 70.0 + far / 9.0, 2).max(0.0);
     let core = smoothstep(2.0, -3.5, far - 5.5 - 2.2 * noise(cosine * 2.0, sine * 2.0, 71.0));
     let rays = spikes * smoothstep(19.0, 6.0, far) * smoothstep(3.0, 6.0, far);
-    850.0 * core + 520.0 * rays
+    800.0 * core + 330.0 * rays
 }
 
 /// A cluster of microcalcifications, 0.2 to 0.6 mm each.

@@ -24,7 +24,7 @@ const T2: Series =
 
 const SIZE: u16 = 256;
 const FRAMES: u32 = 16;
-const SPACING: f32 = 0.9;
+const SPACING: f32 = 0.85;
 const SLICE_MM: f32 = 7.0;
 const LOWEST: f32 = -38.0;
 
@@ -122,7 +122,7 @@ fn shared() -> Object {
     let measures = Object::default()
         .put(tags::SLICE_THICKNESS, "5")
         .put(tags::SPACING_BETWEEN_SLICES, "7")
-        .put(tags::PIXEL_SPACING, "0.9\\0.9");
+        .put(tags::PIXEL_SPACING, "0.85\\0.85");
     let orientation = Object::default().put(tags::IMAGE_ORIENTATION_PATIENT, "1\\0\\0\\0\\1\\0");
     let values = Object::default()
         .put(tags::RESCALE_INTERCEPT, "0")

@@ -73,14 +73,17 @@ fn image() -> Object {
 fn attenuation(x: f32, y: f32) -> f32 {
     let body = body(x, y);
     if body <= 0.0 {
-        return 0.0;
+        return marker(x, y);
     }
     let lung = lung(x, y);
     let mut sum = body * mix(1.0, 0.40, lung);
-    sum += lung * vessels(x, y) + heart(x, y) + spine(x, y);
+    if lung > 0.0 {
+        sum += lung * vessels(x, y);
+    }
+    sum += heart(x, y) + spine(x, y);
     sum += ribs(x, y) * mix(0.55, 1.0, lung) + clavicles(x, y) + scapulae(x, y);
     sum += 14.0 * bell(ellipse(x, y, (-70.0, -62.0), (5.0, 4.6)).max(0.0), 1.6) * lung; // a nodule
-    sum -= 26.0 * windpipe(x, y) + 30.0 * stomach(x, y);
+    sum -= 20.0 * windpipe(x, y) + 30.0 * stomach(x, y);
     sum + marker(x, y)
 }
 
@@ -138,7 +141,7 @@ fn heart(x: f32, y: f32) -> f32 {
     let trunk = ellipse(x, y, (4.0, -40.0), (26.0, 75.0));
     let soft = |distance: f32, border: f32| smoothstep(border, -3.0 * border, distance);
     let whole = soft(muscle, 3.0).max(soft(atrium, 3.0)).max(0.75 * soft(trunk, 5.0));
-    46.0 * whole.max(0.8 * soft(knob, 2.5))
+    36.0 * whole.max(0.8 * soft(knob, 2.5))
 }
 
 fn spine(x: f32, y: f32) -> f32 {
@@ -146,11 +149,11 @@ fn spine(x: f32, y: f32) -> f32 {
     let period = 25.0;
     let level = y / period - (y / period).floor();
     let endplate = bell(level - 0.06, 0.035) + bell(level - 0.94, 0.035);
-    let bone = 0.80 + 0.35 * endplate - 0.35 * bell(level, 0.03);
-    let column = smoothstep(18.0, 15.0, sway.abs());
+    let bone = 0.80 + 0.35 * endplate;
+    let column = smoothstep(19.0, 12.0, sway.abs());
     let process = 0.25 * bell(sway, 2.5) * bell(level - 0.6, 0.12);
     let pedicles = 0.35 * bell(sway.abs() - 10.0, 1.8) * bell(level - 0.35, 0.08);
-    26.0 * column * (bone + process + pedicles)
+    21.0 * column * (bone + process + pedicles)
 }
 
 /// Ten pairs: out and down behind, back in and further down in front, where they fade to cartilage.
@@ -161,19 +164,22 @@ fn ribs(x: f32, y: f32) -> f32 {
             let i = i as f32;
             let start = -146.0 + 24.0 * i;
             let wall = (70.0 + 60.0 * smoothstep(-1.0, 5.0, i)) * 1.0 + 3.0 * i.min(4.0);
-            let t = (side - 14.0) / (wall - 14.0);
-            if !(0.0..=1.04).contains(&t) {
+            let reach = wall - 14.0;
+            let t = (side - 14.0) / reach;
+            if !(0.0..=1.0).contains(&t) {
                 return 0.0;
             }
-            let drop = 16.0 + 3.2 * i;
-            let behind = start + drop * t * t - 17.0 * t * (1.0 - t);
-            let slope = (2.0 * drop * t - 17.0 * (1.0 - 2.0 * t)) / (wall - 14.0);
-            let turn = smoothstep(0.80, 1.0, t);
-            let front = start + drop + (34.0 + 3.0 * i) * (1.0 - t * t) - 2.0;
-            let front_slope = -2.0 * (34.0 + 3.0 * i) * t / (wall - 14.0);
-            let fade = smoothstep(0.34, 0.60, t);
-            bone(y - behind, slope, 5.2 + 1.2 * turn) * (1.0 + 0.35 * turn)
-                + 0.62 * fade * bone(y - front, front_slope, 5.6)
+            // Both arcs run into the side wall upright, where the rib turns to the front.
+            let upright = (1.0 - t * t).sqrt().max(0.1);
+            let (drop, fall) = (16.0 + 3.2 * i, 34.0 + 3.0 * i);
+            let behind = start + drop * (1.0 - upright) - 17.0 * t * (1.0 - t);
+            let slope = (drop * t / upright - 17.0 * (1.0 - 2.0 * t)) / reach;
+            let front = start + drop + fall * upright;
+            let front_slope = fall * t / upright / reach;
+            let cartilage = smoothstep(0.34, 0.60, t);
+            let ends = smoothstep(0.0, 0.08, t) * smoothstep(0.1, 0.32, upright);
+            let behind = bone(y - behind, slope, 5.4);
+            ends * (behind + 0.62 * cartilage * bone(y - front, front_slope, 5.6))
         })
         .sum();
     15.0 * sum
@@ -195,17 +201,18 @@ fn clavicles(x: f32, y: f32) -> f32 {
         return 0.0;
     }
     let course = -112.0 - 26.0 * t + 7.0 * wave(t * 0.9 + 0.5);
-    26.0 * bone(y - course, -0.15, 6.0 + 2.5 * bell(t, 0.06))
+    let ends = smoothstep(0.0, 0.05, t) * smoothstep(1.0, 0.95, t);
+    24.0 * ends * bone(y - course, -0.15, 6.0 + 2.5 * bell(t, 0.06))
 }
 
 fn scapulae(x: f32, y: f32) -> f32 {
     let blade = turned_ellipse(x.abs(), y, (133.0, -52.0), (22.0, 58.0), 0.22);
-    let head = ellipse(x.abs(), y, (158.0, -118.0), (20.0, 20.0));
-    9.0 * cover(blade, 3.0) + 10.0 * bell(blade, 1.6) + 24.0 * cover(head, 3.0)
+    let head = ellipse(x.abs(), y, (147.0, -104.0), (19.0, 21.0));
+    9.0 * cover(blade, 3.0) + 10.0 * bell(blade, 1.6) + 15.0 * smoothstep(1.5, -5.0, head)
 }
 
 fn windpipe(x: f32, y: f32) -> f32 {
-    let tube = smoothstep(10.0, 7.0, (x + 1.0).abs()) * smoothstep(-50.0, -58.0, y);
+    let tube = smoothstep(9.5, 5.0, (x + 1.0).abs()) * smoothstep(-50.0, -58.0, y);
     let fork = |side: f32| {
         let course = (y + 56.0) * side * 0.95;
         smoothstep(8.0, 5.0, (x + 1.0 - course).abs())

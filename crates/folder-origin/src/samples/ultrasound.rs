@@ -127,8 +127,11 @@ fn echo(dx: f32, dy: f32, depth: f32, angle: f32, beat: f32) -> f32 {
     // Speckle is fine along the beam and coarse across it; it moves with the muscle.
     let drift = 5.0 * filling(beat);
     let (along, across) = ((depth - drift) / 2.6, angle * 55.0);
-    let (re, im) = (noise(along, across, 3.0 + beat), noise(along, across, 40.0 + beat));
-    let speckle = (re * re + im * im).sqrt() * 1.75;
+    // Two lattices at an angle hide the grain of either.
+    let (slant_a, slant_b) = (0.8 * along + 0.6 * across, 0.8 * across - 0.6 * along);
+    let re = noise(along, across, 3.0 + beat) + noise(slant_a, slant_b, 60.0 + beat);
+    let im = noise(along, across, 40.0 + beat) + noise(slant_b, slant_a, 90.0 + beat);
+    let speckle = (re * re + im * im).sqrt() * 1.15;
     let lines = 1.0 + 0.05 * wave(angle * 60.0);
     let gain = smoothstep(5.0, 60.0, depth) * mix(1.0, 0.72, depth / DEPTH);
     let near = 0.5 * bell(depth - 20.0, 12.0);
@@ -245,13 +248,15 @@ fn ecg(x: f32, y: f32, beat: f32) -> Option<[f32; 3]> {
     }
     let at = (x - 60.0) / 320.0;
     let now = (at - beat).abs() < 0.004;
-    let phase = at - at.floor();
+    let phase = (at + 0.235) - (at + 0.235).floor();
     let wave = 7.0 * bell(phase - 0.10, 0.035) - 5.0 * bell(phase - 0.205, 0.008)
         + 30.0 * bell(phase - 0.225, 0.010)
         - 8.0 * bell(phase - 0.248, 0.009)
         + 9.0 * bell(phase - 0.45, 0.045);
     let distance = (y - (466.0 - wave)).abs() / (1.0 + 60.0 * bell(phase - 0.225, 0.012) / 12.0);
     let line = smoothstep(1.8, 0.5, distance);
-    (line > 0.0 || now)
-        .then(|| if now { [220.0, 60.0, 40.0] } else { [30.0 * line, 220.0 * line, 70.0 * line] })
+    if now {
+        return Some([220.0, 60.0, 40.0]);
+    }
+    (line > 0.0).then_some([30.0 * line, 220.0 * line, 70.0 * line])
 }

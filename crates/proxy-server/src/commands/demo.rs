@@ -29,7 +29,10 @@ pub(crate) fn run(args: &Demo) -> Outcome {
     // The samples live as long as this value.
     let samples = match args.folder {
         Some(_) => None,
-        None => Some(write_samples()?),
+        None => {
+            eprintln!("making the sample studies …");
+            Some(write_samples()?)
+        }
     };
     let (folder, what) = match (&args.folder, &samples) {
         (Some(folder), _) => (folder.as_path(), format!("the DICOM files of {}", folder.display())),
@@ -122,7 +125,9 @@ fn invitation(origin: &FolderOrigin, public: SocketAddr, config: &Config) -> Str
     if let Some(first) = images.first() {
         lines.push(curl("thumbnail.jpg", &format!("{base}{}/thumbnail", first.path), first));
     }
-    if let Some(ct) = images.iter().find(|i| i.modality == "CT") {
+    // The middle one shows more than a localizer or the first slice.
+    let slices: Vec<_> = images.iter().filter(|image| image.modality == "CT").collect();
+    if let Some(ct) = slices.get(slices.len() / 2) {
         let url = format!("{base}{}/rendered?window=40,80,linear", ct.path);
         lines.push(curl("brain-window.jpg", &url, ct));
     }

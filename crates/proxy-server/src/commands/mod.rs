@@ -5,6 +5,7 @@ pub(crate) mod demo;
 pub(crate) mod render;
 pub(crate) mod serve;
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use proxy_server::{Config, ConfigError, LogFormat, ServeError, Sources};
@@ -32,6 +33,7 @@ fn load(file: Option<&Path>, flags: &[(&'static str, String)]) -> Result<Config,
 fn log(config: &Config) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(config.log.as_str()))
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => log.init(),
