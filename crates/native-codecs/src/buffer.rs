@@ -7,6 +7,12 @@ use crate::error::{CodecError, Result};
 /// More than this no image may have, whatever the caller's limits.
 pub(crate) const MAX_SAMPLES: u64 = 1 << 31;
 
+/// What a flat image may have in streams of any length, where coding has no floor: JPEG 2000, JPEG-LS.
+pub(crate) const FLAT_SAMPLES: u64 = 1 << 26;
+
+/// Above [`FLAT_SAMPLES`].
+pub(crate) const FLAT_SAMPLES_PER_BYTE: u64 = 1 << 16;
+
 /// Integers for which all bits zero and all bits one are values.
 pub(crate) trait Sample: Copy + PartialEq {
     const ZERO: Self;
@@ -35,6 +41,20 @@ pub(crate) fn sample_count(width: u32, height: u32, components: u32) -> Result<u
             "an image of {width} × {height} pixels with {components} components is empty or too large"
         ))
     })
+}
+
+/// Refuses more than `always` samples from a stream that has less than a byte for `per_byte` of them:
+/// memory must not follow a declaration that the data cannot bear out.
+pub(crate) fn check_plausible(
+    samples: u64,
+    bytes: usize,
+    per_byte: u64,
+    always: u64,
+) -> Result<()> {
+    if samples <= always || samples / per_byte <= bytes as u64 {
+        return Ok(());
+    }
+    Err(CodecError::new(format!("{bytes} bytes cannot hold the declared {samples} samples")))
 }
 
 /// `count` zeros: untouched pages cost nothing, and failure is an error rather than an abort.
@@ -73,6 +93,13 @@ mod tests {
         assert!(sample_count(0, 5, 1).is_err());
         assert!(sample_count(65_500, 65_500, 1).is_err());
         assert!(sample_count(u32::MAX, u32::MAX, u32::MAX).is_err());
+    }
+
+    #[test]
+    fn more_samples_than_a_stream_can_hold_are_refused_only_if_they_are_many() {
+        assert!(check_plausible(1000, 1, 10, 1000).is_ok());
+        assert!(check_plausible(1001, 100, 10, 1000).is_ok());
+        assert!(check_plausible(2000, 100, 10, 1000).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_int};
 
 use turbojpeg_sys as tj;
 
-use crate::buffer::{Sample, sample_count, zeroed};
+use crate::buffer::{Sample, check_plausible, sample_count, zeroed};
 use crate::error::{CodecError, Result};
 use crate::{Image, Samples};
 
@@ -15,10 +15,10 @@ const MAX_SCANS: c_int = 100;
 
 /// No Huffman-coded image is this much larger than its stream: 64 samples take 2 bits or more.
 /// The rest is room for streams cut off in a flat part.
-const MAX_SAMPLES_PER_BYTE: usize = 2048;
+const MAX_SAMPLES_PER_BYTE: u64 = 2048;
 
 /// Below this nobody minds.
-const SMALL_IMAGE_SAMPLES: usize = 1 << 22;
+const SMALL_IMAGE_SAMPLES: u64 = 1 << 22;
 
 /// What libjpeg takes the coded components for: by their number, the JFIF and Adobe segments, and
 /// the component identifiers, in this order. DICOM's Photometric Interpretation may know better.
@@ -167,7 +167,8 @@ fn decode_as_said(
     if header.lossless && reduction != Reduction::Full {
         return Err(CodecError::new("lossless JPEG cannot be decoded at reduced size"));
     }
-    check_plausible(&header, codestream.len())?;
+    let coded = sample_count(header.width, header.height, header.components.into())? as u64;
+    check_plausible(coded, codestream.len(), MAX_SAMPLES_PER_BYTE, SMALL_IMAGE_SAMPLES)?;
     let job = Job::new(codestream, header, reduction)?;
     let (samples, warning) = match header.precision {
         ..=8 => job.run(Decompressor::decompress_8).map(|(s, w)| (Samples::U8(s), w))?,
@@ -181,18 +182,6 @@ fn decode_as_said(
         samples,
         warning: header_warning.or(warning),
     })
-}
-
-/// Refuses large images that a stream of this length cannot hold.
-fn check_plausible(header: &Header, bytes: usize) -> Result<()> {
-    let samples = sample_count(header.width, header.height, header.components.into())?;
-    if samples <= SMALL_IMAGE_SAMPLES || samples / MAX_SAMPLES_PER_BYTE <= bytes {
-        return Ok(());
-    }
-    Err(CodecError::new(format!(
-        "{bytes} bytes cannot hold the declared {} × {} pixels",
-        header.width, header.height
-    )))
 }
 
 fn dimension(pixels: u32) -> Result<c_int> {

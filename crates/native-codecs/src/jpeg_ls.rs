@@ -4,7 +4,9 @@ use std::ffi::{CStr, c_int};
 
 use charls_sys as charls;
 
-use crate::buffer::{Sample, sample_count, zeroed};
+use crate::buffer::{
+    FLAT_SAMPLES, FLAT_SAMPLES_PER_BYTE, Sample, check_plausible, sample_count, zeroed,
+};
 use crate::error::{CodecError, Result};
 use crate::{Image, Samples};
 
@@ -52,9 +54,9 @@ pub fn decode(codestream: &[u8]) -> Result<Image> {
     Ok(image)
 }
 
-/// Whether only padding follows the end marker.
+/// Whether only padding (00, or FF as some encoders write) follows the end marker.
 fn ends_in_eoi(codestream: &[u8]) -> bool {
-    let padding = codestream.iter().rev().take_while(|&&byte| byte == 0).count();
+    let padding = codestream.iter().rev().take_while(|&&byte| matches!(byte, 0 | 0xFF)).count();
     codestream[..codestream.len() - padding].ends_with(&EOI)
 }
 
@@ -75,7 +77,9 @@ fn decode_samples<T: Sample>(
 ) -> Result<(Vec<T>, Option<String>)> {
     let Header { width, height, components, .. } = decoder.header;
     let planar = decoder.planar;
-    let mut samples = zeroed::<T>(sample_count(width, height, components.into())?)?;
+    let count = sample_count(width, height, components.into())?;
+    check_plausible(count as u64, codestream.len(), FLAT_SAMPLES_PER_BYTE, FLAT_SAMPLES)?;
+    let mut samples = zeroed::<T>(count)?;
     let warning = match decoder.decode_into(&mut samples) {
         Ok(()) => None,
         Err(error) => Some(salvage(codestream, &samples, error)?),
@@ -331,9 +335,11 @@ mod tests {
     #[test]
     fn padding_after_the_end_is_no_reason_for_a_warning() {
         let header = Header { width: 8, height: 8, components: 1, precision: 12 };
-        let mut stream = encode(&texture(64, 12), header, MODES[0]);
-        stream.extend_from_slice(&[0, 0, 0]);
-        assert_eq!(decode(&stream).map(|image| image.warning), Ok(None));
+        let stream = encode(&texture(64, 12), header, MODES[0]);
+        for padding in [&[0][..], &[0xFF], &[0, 0, 0]] {
+            let padded = [&stream, padding].concat();
+            assert_eq!(decode(&padded).map(|image| image.warning), Ok(None));
+        }
     }
 
     #[test]

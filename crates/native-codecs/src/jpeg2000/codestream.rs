@@ -1,7 +1,7 @@
 //! The main header of a JPEG 2000 codestream (T.800 annex A), read without OpenJPEG, so that what it
 //! would cost is known before OpenJPEG allocates for it.
 
-use crate::buffer::MAX_SAMPLES;
+use crate::buffer::{FLAT_SAMPLES, FLAT_SAMPLES_PER_BYTE, MAX_SAMPLES, check_plausible};
 use crate::error::{CodecError, Result};
 
 const SOC: [u8; 2] = [0xFF, 0x4F];
@@ -105,6 +105,7 @@ impl MainHeader {
         if samples == 0 || samples > MAX_SAMPLES {
             return Err(CodecError::new(format!("{samples} samples are none or too many")));
         }
+        check_plausible(samples, bytes, FLAT_SAMPLES_PER_BYTE, FLAT_SAMPLES)?;
         let components = self.components.len() as u64;
         let tiles = self.tiles();
         if tiles.saturating_mul(components) > MAX_TILE_COMPONENTS {
