@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -131,12 +131,22 @@ async fn answer(app: Arc<App>, request: Request<Incoming>, client: SocketAddr) -
     } else {
         dispatch(&app, request, client).await.unwrap_or_else(|error| {
             let response = respond::failure(&error);
-            tracing::info!(status = response.status().as_u16(), stage = error.stage(), %error, "refused");
+            report(&error, response.status());
             if is_head { respond::without_body(response) } else { response }
         })
     };
     app.config.cors_origins.allow(origin.as_ref(), response.headers_mut());
     response
+}
+
+/// Messages of errors hold nothing of a patient, so they may be logged; paths do, and are not.
+fn report(error: &ServerError, status: StatusCode) {
+    let (status, stage) = (status.as_u16(), error.stage());
+    if status < 500 {
+        tracing::info!(status, stage, %error, "refused");
+    } else {
+        tracing::warn!(status, stage, %error, "failed");
+    }
 }
 
 async fn dispatch(

@@ -226,101 +226,99 @@ const KEYS: &[Key] = &[
     Key {
         name: "listen",
         about: "Where clients are served.",
-        set: |c, text| Ok(c.listen = address(text)?),
+        set: |c, text| put(&mut c.listen, address(text)),
         show: |c| quoted(c.listen),
     },
     Key {
         name: "admin_listen",
         about: "Where /healthz (this process) and /readyz (the archive answers) are served. Keep it private.",
-        set: |c, text| Ok(c.admin_listen = address(text)?),
+        set: |c, text| put(&mut c.admin_listen, address(text)),
         show: |c| quoted(c.admin_listen),
     },
     Key {
         name: "base_path",
         about: "The path below which DICOMweb is served, such as \"/dicom-web\"; \"\" serves it at the root.",
-        set: |c, text| Ok(c.base_path = text.parse()?),
+        set: |c, text| put(&mut c.base_path, text.parse()),
         show: |c| quoted(c.base_path.as_str()),
     },
     Key {
         name: "upstream",
         about: "The archive's DICOMweb base URL, such as \"http://127.0.0.1:8042/dicom-web\". Required to serve.",
-        set: |c, text| Ok(c.upstream = Some(upstream(text)?)),
+        set: |c, text| put(&mut c.upstream, upstream(text).map(Some)),
         show: |c| quoted(c.upstream.as_ref()?),
     },
     Key {
         name: "upstream_timeout",
         about: "How long connecting to the archive, and each read for a picture, may take.",
-        set: |c, text| Ok(c.upstream_timeout = units::duration(text)?),
+        set: |c, text| put(&mut c.upstream_timeout, units::duration(text)),
         show: |c| quoted(units::show_duration(c.upstream_timeout)),
     },
     Key {
         name: "cors_origins",
         about: "Which web pages may use the answers: [\"*\"] for all (then without credentials), a list of origins\n\
                 such as \"https://viewer.example\" (then with credentials), or [] for none.",
-        set: |c, text| Ok(c.cors_origins = text.parse()?),
+        set: |c, text| put(&mut c.cors_origins, text.parse()),
         show: |c| Some(format!("{:?}", c.cors_origins.as_list())),
     },
     Key {
         name: "render_workers",
         about: "How many pictures are drawn at the same time. Default: the number of processor cores.",
-        set: |c, text| Ok(c.render_workers = whole(text)?),
+        set: |c, text| put(&mut c.render_workers, whole(text)),
         show: |c| Some(c.render_workers.to_string()),
     },
     Key {
         name: "queue",
         about: "How many requests for pictures may wait beyond those being drawn; above it they get 503 and Retry-After.",
-        set: |c, text| Ok(c.queue = whole(text)?),
+        set: |c, text| put(&mut c.queue, whole(text)),
         show: |c| Some(c.queue.to_string()),
     },
     Key {
         name: "request_timeout",
         about: "How long a request for a picture may take as a whole; above it 504.",
-        set: |c, text| Ok(c.request_timeout = units::duration(text)?),
+        set: |c, text| put(&mut c.request_timeout, units::duration(text)),
         show: |c| quoted(units::show_duration(c.request_timeout)),
     },
     Key {
         name: "max_source_pixels",
         about: "The largest frame that is decoded, in pixels (kP, MP, GP); above it 413.",
-        set: |c, text| Ok(c.max_source_pixels = units::pixels(text)?),
+        set: |c, text| put(&mut c.max_source_pixels, units::pixels(text)),
         show: |c| quoted(units::show_pixels(c.max_source_pixels)),
     },
     Key {
         name: "max_source_bytes",
         about: "The largest object or frame that is fetched for a picture; above it 413.",
-        set: |c, text| Ok(c.max_source_bytes = units::bytes(text)?),
+        set: |c, text| put(&mut c.max_source_bytes, units::bytes(text)),
         show: |c| quoted(units::show_bytes(c.max_source_bytes)),
     },
     Key {
         name: "max_output_pixels",
         about: "The largest picture that is drawn, in pixels (kP, MP, GP).",
-        set: |c, text| Ok(c.max_output_pixels = units::pixels(text)?),
+        set: |c, text| put(&mut c.max_output_pixels, units::pixels(text)),
         show: |c| quoted(units::show_pixels(c.max_output_pixels)),
     },
     Key {
         name: "thumbnail_size",
         about: "The longest side of a thumbnail in pixels, where the request names no viewport; never enlarged.",
-        set: |c, text| Ok(c.thumbnail_size = whole(text)?),
+        set: |c, text| put(&mut c.thumbnail_size, whole(text)),
         show: |c| Some(c.thumbnail_size.to_string()),
     },
     Key {
         name: "overlays",
         about: "Whether overlay planes (60xx) are drawn on rendered pictures; on thumbnails they never are.",
-        set: |c, text| {
-            Ok(c.overlays = if yes_or_no(text)? { Overlays::Draw } else { Overlays::Omit })
-        },
+        set: |c, text| put(&mut c.overlays, overlays(text)),
         show: |c| Some((c.overlays == Overlays::Draw).to_string()),
     },
     Key {
         name: "log",
         about: "What is logged: error, warn, info, debug, trace, or directives such as \"info,hyper=debug\".\n\
                 UIDs and paths are never logged at info or above.",
-        set: |c, text| Ok(c.log = text.parse()?),
+        set: |c, text| put(&mut c.log, text.parse()),
         show: |c| quoted(c.log.as_str()),
     },
     Key {
         name: "log_format",
         about: "\"text\" for people, \"json\" for machines.",
-        set: |c, text| Ok(c.log_format = log_format(text)?),
+        set: |c, text| put(&mut c.log_format, log_format(text)),
         show: |c| {
             quoted(match c.log_format {
                 LogFormat::Text => "text",
@@ -329,6 +327,11 @@ const KEYS: &[Key] = &[
         },
     },
 ];
+
+fn put<T>(slot: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *slot = value?;
+    Ok(())
+}
 
 /// Sets keys one by one and gathers what is wrong with them.
 #[derive(Default)]
@@ -466,10 +469,10 @@ fn whole<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "must be a whole number in range".to_owned())
 }
 
-fn yes_or_no(text: &str) -> Result<bool, String> {
+fn overlays(text: &str) -> Result<Overlays, String> {
     match text {
-        "true" | "yes" => Ok(true),
-        "false" | "no" => Ok(false),
+        "true" | "yes" => Ok(Overlays::Draw),
+        "false" | "no" => Ok(Overlays::Omit),
         _ => Err("must be true or false".into()),
     }
 }

@@ -6,6 +6,7 @@ use wadors_client::UpstreamError;
 use crate::negotiate::NegotiationError;
 use crate::params::ParamError;
 use crate::passthrough::ForwardError;
+use crate::plan::PlanError;
 use crate::route::{Resource, RouteError};
 use crate::source::SourceError;
 use crate::workers::{Overloaded, WorkError};
@@ -24,6 +25,8 @@ pub(crate) enum ServerError {
     Parameter(#[from] ParamError),
     #[error(transparent)]
     Negotiation(#[from] NegotiationError),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
 
     // The archive's, or its objects'.
     #[error(transparent)]
@@ -76,10 +79,12 @@ impl ServerError {
             | Self::Outside
             | Self::Method
             | Self::Parameter(_)
-            | Self::Negotiation(_) => "request",
+            | Self::Negotiation(_)
+            | Self::Plan(_) => "request",
             Self::Upstream(_) | Self::Forward(_) => "upstream",
             Self::Render { error, .. } => stage_of(error),
-            Self::Overloaded(_) | Self::TimedOut => "queue",
+            Self::Overloaded(_) => "queue",
+            Self::TimedOut => "timeout",
             Self::Broke => "render",
         }
     }

@@ -40,16 +40,20 @@ impl Page {
     }
 }
 
-/// Whether a browser asks for `/` as a page; DICOMweb clients never accept HTML there.
+/// Whether `/` is asked for by somebody who takes HTML: no resource of DICOMweb lies there. Who accepts
+/// other types only is a DICOMweb client, whose archive may know more.
 pub(crate) fn is_asked_for<B>(request: &Request<B>) -> bool {
-    let html = |value: &http::HeaderValue| {
+    let accept = request.headers().get_all(header::ACCEPT);
+    let takes_html = |value: &http::HeaderValue| {
         value.to_str().is_ok_and(|accept| {
-            split_list(accept).filter_map(MediaRange::parse).any(|range| range.is("text/html"))
+            split_list(accept)
+                .filter_map(MediaRange::parse)
+                .any(|range| range.accepts("text/html") && range.weight() > 0.0)
         })
     };
     matches!(*request.method(), Method::GET | Method::HEAD)
         && request.uri().path() == "/"
-        && request.headers().get_all(header::ACCEPT).iter().any(html)
+        && (accept.iter().next().is_none() || accept.iter().any(takes_html))
 }
 
 /// What stands between the first `<tag>` and its end.
@@ -63,14 +67,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_browsers_get_the_page() {
+    fn who_takes_html_at_the_root_gets_the_page() {
         let asks = |method: &str, path: &str, accept: &str| {
             let request = Request::builder().method(method).uri(path).header("accept", accept);
             is_asked_for(&request.body(()).unwrap())
         };
         let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-        assert!(asks("GET", "/", browser) && asks("HEAD", "/", browser));
-        assert!(!asks("GET", "/", "*/*"));
+        assert!(asks("GET", "/", browser) && asks("HEAD", "/", browser) && asks("GET", "/", "*/*"));
+        assert!(is_asked_for(&Request::builder().uri("/").body(()).unwrap()));
+        assert!(!asks("GET", "/", "application/dicom+json"));
         assert!(!asks("GET", "/studies", browser));
         assert!(!asks("POST", "/", browser));
     }

@@ -1,6 +1,6 @@
 //! What was said → what is meant: the only place that chooses defaults.
 
-use core_render::{Framing, Output, Overlays, Quality, RenderSpec};
+use core_render::{Framing, Output, Overlays, Quality, RenderSpec, Viewport};
 use dicomweb_types::MediaType;
 
 use crate::config::{BasePath, Config};
@@ -14,13 +14,26 @@ pub(crate) struct Plan {
     pub(crate) spec: RenderSpec,
 }
 
+/// A picture that is not drawn, whatever the image is.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum PlanError {
+    #[error("query parameter viewport: more than {limit} pixels")]
+    ViewportTooLarge { limit: u64 },
+}
+
 impl Plan {
+    /// # Errors
+    /// A viewport above the configured size: 400 (R2.7 g), before anything is fetched.
     pub(crate) fn new(
         resource: Resource,
         params: &RenderParams,
         media_type: MediaType,
         config: &Config,
-    ) -> Self {
+    ) -> Result<Self, PlanError> {
+        let limit = config.max_output_pixels;
+        if params.viewport.is_some_and(|v| pixels(&v) > limit) {
+            return Err(PlanError::ViewportTooLarge { limit });
+        }
         let (framing, quality, overlays) = match resource.kind {
             Kind::Rendered => (Framing::Native, Quality::RENDERED, config.overlays),
             // Overlays may spell out who the patient is, which a thumbnail must not (R1.10).
@@ -38,7 +51,7 @@ impl Plan {
             },
             overlays,
         };
-        Self { resource, spec }
+        Ok(Self { resource, spec })
     }
 
     /// The resource that the picture was rendered from (R1.7), as a path on this server.
@@ -50,6 +63,10 @@ impl Plan {
             Some(frame) => format!("{base}/{instance}/frames/{frame}"),
         }
     }
+}
+
+fn pixels(viewport: &Viewport) -> u64 {
+    u64::from(viewport.width.get()) * u64::from(viewport.height.get())
 }
 
 #[cfg(test)]
@@ -66,6 +83,7 @@ mod tests {
         };
         let params = RenderParams::parse(query, kind).unwrap();
         Plan::new(Resource { kind, instance, frame }, &params, media_type, &Config::default())
+            .unwrap()
     }
 
     #[test]
@@ -106,5 +124,17 @@ mod tests {
             location(FrameNumber::new(7)),
             "/dicom-web/studies/1/series/2/instances/3/frames/7"
         );
+    }
+
+    #[test]
+    fn viewports_have_a_largest_size() {
+        let instance = plan(Kind::Rendered, None, "", MediaType::Jpeg).resource;
+        let made = |query| {
+            let params = RenderParams::parse(query, Kind::Rendered).unwrap();
+            Plan::new(instance.clone(), &params, MediaType::Png, &Config::default()).is_ok()
+        };
+        assert!(made("viewport=100000,100"));
+        assert!(!made("viewport=100000,100000"));
+        assert!(!made("viewport=4294967295,4294967295"));
     }
 }

@@ -61,7 +61,7 @@ pub(crate) async fn picture(
 async fn story(app: &App, resource: Resource, request: &Parts) -> Result<Outcome, ServerError> {
     let params = RenderParams::parse(request.uri.query().unwrap_or_default(), resource.kind)?;
     let media_type = negotiate(params.accept.as_deref(), &request.headers)?;
-    let plan = Plan::new(resource, &params, media_type, &app.config);
+    let plan = Plan::new(resource, &params, media_type, &app.config)?;
 
     let place = app.workers.admit()?;
     let asked = Instant::now();

@@ -185,7 +185,8 @@ pub(crate) fn not_ready(error: &UpstreamError) -> Response<Body> {
 /// Problem details (RFC 9457) of what went wrong; nothing of a patient in it.
 pub(crate) fn failure(error: &ServerError) -> Response<Body> {
     let status = status(error);
-    let available = (status == StatusCode::NOT_ACCEPTABLE).then(available_types);
+    let available = matches!(error, ServerError::Negotiation(NegotiationError::NotAcceptable))
+        .then(available_types);
     let mut response =
         problem(status, error.to_string(), error.stage(), error.upstream_status(), available);
     let headers = response.headers_mut();
@@ -253,7 +254,9 @@ fn available_types() -> Vec<&'static str> {
 /// The status of every failure there is.
 fn status(error: &ServerError) -> StatusCode {
     match error {
-        ServerError::Route(_) | ServerError::Parameter(_) => StatusCode::BAD_REQUEST,
+        ServerError::Route(_) | ServerError::Parameter(_) | ServerError::Plan(_) => {
+            StatusCode::BAD_REQUEST
+        }
         ServerError::Outside => StatusCode::NOT_FOUND,
         ServerError::Method => StatusCode::METHOD_NOT_ALLOWED,
         ServerError::Negotiation(NegotiationError::Mixed) => StatusCode::BAD_REQUEST,

@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Demo) -> Outcome {
         (None, None) => return Err(Failure::Work("no folder to serve".to_owned())),
     };
     let origin = open(folder)?;
-    super::runtime()?.block_on(both(args, origin, &what))
+    super::run_to_end(both(args, origin, &what))
 }
 
 fn write_samples() -> Result<tempfile::TempDir, Failure> {

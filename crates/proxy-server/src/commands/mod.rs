@@ -41,8 +41,13 @@ fn log(config: &Config) {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Runtime::new().map_err(|error| Failure::Work(format!("no runtime: {error}")))
+/// Runs a server to its end. A picture still being drawn after that is not waited for.
+fn run_to_end(server: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::Work(format!("no runtime: {error}")))?;
+    let outcome = runtime.block_on(server);
+    runtime.shutdown_background();
+    outcome
 }
 
 impl From<ConfigError> for Failure {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use proxy_server::{Config, Listeners};
+use proxy_server::{Config, Listeners, ServeError};
 
 use super::Outcome;
 
@@ -27,12 +27,15 @@ pub(crate) fn run(args: &Serve) -> Outcome {
         flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
     let config = super::load(args.config.as_deref(), &flags)?;
     super::log(&config);
-    super::runtime()?.block_on(async {
+    if config.upstream.is_none() {
+        return Err(ServeError::NoUpstream.into());
+    }
+    super::run_to_end(async {
         let listeners = Listeners::bind(&config).await?;
         announce(&config, &listeners);
-        proxy_server::serve(config, listeners, proxy_server::shutdown_requested()).await
-    })?;
-    Ok(())
+        proxy_server::serve(config, listeners, proxy_server::shutdown_requested()).await?;
+        Ok(())
+    })
 }
 
 /// Says where clients and operators reach the proxy: the ports may be the system's choice.
