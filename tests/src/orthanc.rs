@@ -83,6 +83,19 @@ impl Orthanc {
         reply.status() == 200 && items("00081199") > 0 && items("00081198") == 0
     }
 
+    /// Stores every file below a folder; panics where it does not take one.
+    pub async fn store_folder(&mut self, folder: &Path) {
+        for entry in std::fs::read_dir(folder).expect("the folder is there") {
+            let path = entry.expect("the folder can be read").path();
+            if path.is_dir() {
+                Box::pin(self.store_folder(&path)).await;
+            } else {
+                let file = std::fs::read(&path).expect("the file can be read");
+                assert!(self.store(&file).await, "Orthanc refuses {}", path.display());
+            }
+        }
+    }
+
     async fn wait_until_it_answers(&mut self) {
         let deadline = Instant::now() + START;
         let url = format!("{}/studies?limit=1", self.url());

@@ -1,12 +1,16 @@
 //! The commands as people type them: what they do, what they say, and their exit codes
 //! (0 done, 1 some work failed, 2 usage or configuration).
 
+#![allow(clippy::unwrap_used)] // in the helpers of tests too
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use http::Method;
 use lightbox_tests::pictures::{Picture, jpeg_size};
 use lightbox_tests::{Answer, Finished, Proxy, Reply, ScriptedOrigin, TestImage, client, lightbox};
+
+const BROWSER: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
 
 fn run(directory: &Path, arguments: &[&str]) -> Finished {
     lightbox(directory, arguments)
@@ -221,7 +225,8 @@ async fn the_demo_prints_urls_and_curl_lines_that_work() {
         .collect();
     assert!(urls.len() >= 3, "{said}");
     for url in urls {
-        let reply = Reply::read(client().get(url).send().await.unwrap()).await;
+        let asked = client().get(url).header("accept", BROWSER).send().await.unwrap();
+        let reply = Reply::read(asked).await;
         assert_eq!(reply.status(), 200, "{url}: {}", reply.text());
     }
     let scratch = folder();
@@ -239,28 +244,43 @@ async fn the_demo_prints_urls_and_curl_lines_that_work() {
 }
 
 #[tokio::test]
-async fn the_page_of_the_demo_shows_every_study_with_its_pictures() {
+async fn the_page_needs_nothing_from_outside() {
     let demo = Proxy::demo(None).await;
-    let page = demo.get("/").await;
+    let page = demo.get_with("/", &[("Accept", BROWSER)]).await;
     assert_eq!(page.status(), 200);
     assert!(
         page.header("content-type").starts_with("text/html"),
         "{}",
         page.header("content-type")
     );
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("default-src 'none'"), "{policy}");
     let html = page.text();
-    let pictures: Vec<String> = html
-        .split("src=\"")
-        .skip(1)
-        .filter_map(|rest| rest.split('"').next())
-        .map(|path| path.replace("&amp;", "&"))
-        .collect();
-    assert!(pictures.len() >= 5, "CT, MR, US, MG and a radiograph at least: {html}");
-    for path in pictures {
-        let path = if path.starts_with('/') { path } else { format!("/{path}") };
-        let reply = demo.get(&path).await;
-        assert_eq!(reply.status(), 200, "{path}: {}", reply.text());
-        assert!(reply.header("content-type").starts_with("image/"), "{path}");
+    assert!(html.contains("/thumbnail"), "it shows pictures");
+    for outside in ["src=\"http", "href=\"http", "url(http", "import "] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+}
+
+#[tokio::test]
+async fn every_image_of_the_sample_studies_has_a_thumbnail() {
+    let samples = folder();
+    folder_origin::samples::write(samples.path()).unwrap();
+    let folder = folder_origin::FolderOrigin::open(samples.path()).unwrap();
+    let demo = Proxy::demo(Some(samples.path())).await;
+    let modalities: std::collections::HashSet<String> =
+        folder.instances().map(|instance| instance.modality.clone()).collect();
+    for modality in ["CT", "MR", "US", "MG", "SR"] {
+        assert!(modalities.contains(modality), "{modality} in {modalities:?}");
+    }
+    for instance in folder.instances() {
+        let reply = demo.get(&format!("/{}/thumbnail", instance.path)).await;
+        let what = format!("{}: {} {}", instance.modality, reply.status(), reply.text());
+        if instance.number_of_frames > 0 {
+            assert!(jpeg_size(&reply.body).is_some_and(|(w, h)| w.max(h) <= 256), "{what}");
+        } else {
+            assert!((200..500).contains(&reply.status()), "{what}");
+        }
     }
 }
 

@@ -1,18 +1,18 @@
 //! The commands in the documents work. Every block that begins with ```` ```sh ```` in README.md and
-//! docs/*.md is run as a reader would paste it, one file after the other, in a folder of its own;
+//! docs/*.md is run as a reader would paste it, each file in a folder of its own with the
+//! sample studies below `samples`;
 //! what cannot be run here (docker, kubectl) stands in ```` ```console ```` blocks.
 //!
 //! A command that serves (`./run demo`, `lightbox serve …`) goes on in the background until the end of
 //! its file or until the next one. The ports of the documents (8080, 9090, 8042) become free ones, and
 //! at 8042 a real Orthanc holds the sample studies. Tasks of `./run` that CI runs anyway must exist.
 
+#![allow(clippy::unwrap_used)] // in the helpers of tests too
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use lightbox_tests::{Orthanc, client, closed_port, lightbox_binary, skip, slow_test};
-
-const LONGEST: Duration = Duration::from_secs(120);
+use lightbox_tests::{Orthanc, closed_port, lightbox_binary, skip, slow_test};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_in_the_documents_works() {
@@ -26,17 +26,11 @@ async fn every_command_in_the_documents_works() {
     };
     let samples = tempfile::tempdir().unwrap();
     folder_origin::samples::write(samples.path()).unwrap();
-    for file in std::fs::read_dir(samples.path()).unwrap().map(Result::unwrap) {
-        if file.path().is_file() {
-            orthanc.store(&std::fs::read(file.path()).unwrap()).await;
-        }
-    }
+    orthanc.store_folder(samples.path()).await;
     for document in documents() {
         let text = std::fs::read_to_string(&document).unwrap();
-        let mut reader = Reader::new(&orthanc, samples.path());
-        for block in shell_blocks(&text) {
-            reader.paste(&block, &document).await;
-        }
+        let script = script(&shell_blocks(&text).join("\n"));
+        run(&script, &orthanc, samples.path(), &document);
     }
 }
 
@@ -50,131 +44,85 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// Somebody who pastes the blocks of a document into a shell, in order.
-struct Reader {
-    folder: tempfile::TempDir,
-    ports: Vec<(&'static str, String)>,
-    serving: Option<Child>,
+/// Runs the blocks of one document as one script, so that its variables live from block to block.
+fn run(script: &str, orthanc: &Orthanc, samples: &Path, document: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().join(".bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(lightbox_binary(), bin.join("lightbox")).unwrap();
+    std::os::unix::fs::symlink(samples, folder.path().join("samples")).unwrap();
+    let url = orthanc.url();
+    let archive = url.trim_end_matches("/dicom-web").rsplit(':').next().unwrap_or_default();
+    let (door, admin) = (closed_port().to_string(), closed_port().to_string());
+    let ports = [(":8080", &*door), (":9090", &*admin), (":8042", archive)];
+    let script = ports.iter().fold(script.to_owned(), |text, (documented, own)| {
+        text.replace(documented, &format!(":{own}"))
+    });
+    let mut command = Command::new("timeout");
+    for name in ["LIGHTBOX_TEST", "LIGHTBOX_BIN", "LIGHTBOX_CORPUS"] {
+        command.env_remove(name);
+    }
+    let done = command
+        .args(["300", "bash", "-euxc", &format!("{PRELUDE}{script}")])
+        .current_dir(folder.path())
+        .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default()))
+        .env("DOOR", &door)
+        .env("LIGHTBOX_ADMIN_LISTEN", format!("127.0.0.1:{admin}"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{}: the last command below fails\n{said}", document.display());
 }
 
-impl Reader {
-    /// In a folder that holds the sample files as `samples`.
-    fn new(orthanc: &Orthanc, samples: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink(samples, folder.path().join("samples")).unwrap();
-        let bin = folder.path().join(".bin");
-        std::fs::create_dir(&bin).unwrap();
-        std::os::unix::fs::symlink(lightbox_binary(), bin.join("lightbox")).unwrap();
-        let url = orthanc.url();
-        let orthanc_port =
-            url.trim_end_matches("/dicom-web").rsplit(':').next().unwrap().to_owned();
-        let ports = vec![
-            (":8080", format!(":{}", closed_port())),
-            (":9090", format!(":{}", closed_port())),
-            (":8042", format!(":{orthanc_port}")),
-        ];
-        Self { folder, ports, serving: None }
-    }
+/// `curl` fails on an answer that is no success, as the reader's eyes would. A server goes on in the
+/// background until the next one or the end.
+const PRELUDE: &str = r#"
+curl() { command curl --fail --silent --show-error "$@"; }
+stop() { [ -z "${server-}" ] || { kill "$server"; wait "$server" || true; server=; }; }
+trap stop EXIT
+serve() {
+    stop
+    "$@" --listen "127.0.0.1:$DOOR" >/dev/null 2>&1 &
+    server=$!
+    set +x
+    until curl -o /dev/null "http://127.0.0.1:$DOOR/studies?limit=1" 2>/dev/null; do
+        kill -0 "$server"
+        sleep 0.1
+    done
+    set -x
+}
+"#;
 
-    async fn paste(&mut self, block: &str, document: &Path) {
-        for command in commands(block) {
-            let command = self.with_own_ports(&command);
-            let what = format!("{}: {command}", document.display());
-            match Kind::of(&command) {
-                Kind::RunByCi(task) => assert!(run_lists(&task), "{what}: ./run has no such task"),
-                Kind::Serves(command) => self.serve(&command, &what).await,
-                Kind::Ends => self.run(&command, &what),
-            }
-        }
-    }
-
-    fn with_own_ports(&self, command: &str) -> String {
-        self.ports.iter().fold(command.to_owned(), |text, (from, to)| text.replace(from, to))
-    }
-
-    fn run(&self, command: &str, what: &str) {
-        let done = self
-            .command("timeout")
-            .args([&LONGEST.as_secs().to_string(), "bash", "-euc", &format!("{PRELUDE}{command}")])
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{what}\n{}", String::from_utf8_lossy(&done.stderr));
-    }
-
-    async fn serve(&mut self, command: &str, what: &str) {
-        self.stop();
-        let door = &self.ports[0].1;
-        let listen = format!("127.0.0.1{door}");
-        let child = self
-            .command("bash")
-            .args(["-euc", &format!("exec {command}")])
-            .env("LIGHTBOX_LISTEN", &listen)
-            .env("LIGHTBOX_ADMIN_LISTEN", format!("127.0.0.1{}", self.ports[1].1))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.serving = Some(child);
-        let deadline = Instant::now() + LONGEST;
-        while client().get(format!("http://{listen}/studies")).send().await.is_err() {
-            assert!(Instant::now() < deadline, "{what}: nobody listens");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        let path = std::env::var("PATH").unwrap_or_default();
-        let bin = self.folder.path().join(".bin");
-        command.current_dir(self.folder.path()).env("PATH", format!("{}:{path}", bin.display()));
-        for name in ["LIGHTBOX_TEST", "LIGHTBOX_BIN", "LIGHTBOX_CORPUS"] {
-            command.env_remove(name);
-        }
-        command
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut serving) = self.serving.take() {
-            // Failing means that it has ended already.
-            let _ = serving.kill();
-            let _ = serving.wait();
-        }
-    }
+/// The script of a document's blocks: servers in the background, what CI runs anyway left out.
+fn script(blocks: &str) -> String {
+    let joined = blocks.replace("\\\n", " ");
+    joined.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.stop();
+fn line(line: &str) -> String {
+    let by_ci = ["git clone", "cd lightbox", "cargo test", "cargo install", "cargo bench"];
+    if by_ci.iter().any(|prefix| line.starts_with(prefix)) {
+        return format!(": {line}");
     }
-}
-
-/// An answer that is no success must fail the command, as the reader's eyes would.
-const PRELUDE: &str = "curl() { command curl --fail --silent --show-error \"$@\"; }\n";
-
-enum Kind {
-    /// A task of `./run` by its name: running it here would be running ourselves.
-    RunByCi(String),
-    /// Goes on until it is stopped; as a command of the binary.
-    Serves(String),
-    /// Does its work and ends.
-    Ends,
-}
-
-impl Kind {
-    fn of(command: &str) -> Self {
-        let own = ["./run ", "cargo run -- ", "cargo run --release -- ", "lightbox "];
-        let Some(rest) = own.iter().find_map(|prefix| command.strip_prefix(prefix)) else {
-            let other = ["git clone", "cd lightbox", "cargo test", "cargo install", "cargo bench"];
-            let by_ci = other.iter().any(|prefix| command.starts_with(prefix));
-            return if by_ci { Self::RunByCi("test".into()) } else { Self::Ends };
-        };
-        match rest.split_whitespace().next().unwrap_or_default() {
-            "demo" | "serve" => Self::Serves(format!("lightbox {rest}")),
-            task @ ("test" | "check" | "bench" | "pixels") => Self::RunByCi(task.to_owned()),
-            _ => Self::Ends,
+    let ours = ["./run ", "cargo run -- ", "lightbox "];
+    let Some(rest) = ours.iter().find_map(|prefix| line.strip_prefix(prefix)) else {
+        return line.to_owned();
+    };
+    match rest.split_whitespace().next().unwrap_or_default() {
+        "demo" | "serve" => {
+            let words = rest.split_whitespace().collect::<Vec<_>>();
+            // The listener is ours to choose: another may have the documented port.
+            let at = words.iter().position(|word| *word == "--listen").unwrap_or(words.len());
+            let others = words.iter().enumerate().filter(|(i, _)| *i != at && *i != at + 1);
+            let others: Vec<&str> = others.map(|(_, word)| *word).collect();
+            format!("serve lightbox {}", others.join(" "))
         }
+        task @ ("test" | "check" | "bench" | "pixels") => {
+            assert!(run_lists(task), "./run has no task '{task}'");
+            format!(": {line}")
+        }
+        _ => line.to_owned(),
     }
 }
 
@@ -197,22 +145,22 @@ fn shell_blocks(markdown: &str) -> Vec<String> {
     blocks
 }
 
-/// The commands of a block: lines, joined where they end in a backslash; comments are dropped.
-fn commands(block: &str) -> Vec<String> {
-    let joined = block.replace("\\\n", " ");
-    let lines = joined.lines().map(|line| line.split(" #").next().unwrap_or_default().trim());
-    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
-}
-
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
 }
 
 #[test]
 fn only_blocks_tagged_sh_are_run() {
-    let text = "a\n```sh\none \\\n  more # why\n# note\n\ntwo\n```\n```console\nno\n```\n```\nno\n```\n  ```sh\nthree\n  ```\n";
-    let found: Vec<_> = shell_blocks(text).iter().flat_map(|block| commands(block)).collect();
-    assert_eq!(found, ["one    more", "two", "three"]);
+    let text =
+        "a\n```sh\none\n\ntwo\n```\n```console\nno\n```\n```\nno\n```\n  ```sh\nthree\n  ```\n";
+    assert_eq!(shell_blocks(text), ["one\n\ntwo", "three"]);
+}
+
+#[test]
+fn servers_go_to_the_background_and_tasks_of_ci_are_left_out() {
+    let blocks = "x=1\n./run test all\n./run demo\nlightbox serve --listen 127.0.0.1:8080 \\\n  --upstream u\nlightbox config";
+    let expected = "x=1\n: ./run test all\nserve lightbox demo\nserve lightbox serve --upstream u\nlightbox config";
+    assert_eq!(script(blocks), expected);
 }
 
 #[test]

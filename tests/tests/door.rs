@@ -1,5 +1,7 @@
 //! Pictures through the real door: what is asked, what is fetched, what comes back when things fail.
 
+#![allow(clippy::unwrap_used)] // in the helpers of tests too
+
 use std::time::{Duration, Instant};
 
 use http::Method;

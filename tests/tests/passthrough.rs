@@ -1,5 +1,7 @@
 //! Everything that is not a picture goes through: untouched, streamed, unbuffered.
 
+#![allow(clippy::unwrap_used)] // in the helpers of tests too
+
 use std::time::Duration;
 
 use bytes::Bytes;
