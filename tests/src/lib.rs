@@ -19,6 +19,7 @@
 mod corpus;
 mod dicom;
 mod http_client;
+pub mod limits;
 mod orthanc;
 pub mod pictures;
 mod proxy;
