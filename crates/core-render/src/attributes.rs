@@ -420,7 +420,13 @@ fn voi(
     }
     let Some(item) = items(source, tags::VOILUT_SEQUENCE).first() else { return Voi::None };
     match lut(item, voi_input_is_signed(signed, modality)) {
-        Ok(lut) => Voi::Lut(lut),
+        Ok(lut) => Voi::Lut(match lut.narrowed() {
+            Some(narrowed) => {
+                warnings.push("the VOI LUT claims more bits than its entries use".to_owned());
+                narrowed
+            }
+            None => lut,
+        }),
         Err(_) => {
             warnings.push("the VOI LUT has no usable table".to_owned());
             Voi::None
@@ -515,6 +521,10 @@ fn supplemental_palette(
     let palette = Palette::read(dataset, signed).ok();
     if palette.is_none() {
         warnings.push("the supplemental palette is not usable".to_owned());
+    }
+    // R4.22: blending of several tables is not done; what it starts from is.
+    if !items(dataset, tags::DATA_FRAME_ASSIGNMENT_SEQUENCE).is_empty() {
+        warnings.push("enhanced palette blending is not drawn".to_owned());
     }
     palette.map(Palette::supplemental)
 }
