@@ -114,8 +114,8 @@ fn draw(
     let (channels, data) = match (decoded.space, &attributes.palette) {
         (SampleSpace::Single, Some(palette)) => {
             let curve = curve(&decoded, attributes, spec);
-            let table = palette.table(decoded.layout, |stored| curve.display(stored));
-            (Channels::Rgb, index_palette(&decoded, &table)?)
+            let table = || palette.table(decoded.layout, |stored| curve.display(stored));
+            (Channels::Rgb, index_palette(&decoded, table)?)
         }
         (SampleSpace::Single, None) => {
             let curve = curve(&decoded, attributes, spec);
@@ -172,16 +172,19 @@ fn curve<'a>(decoded: &Decoded, attributes: &'a ImageAttributes, spec: &RenderSp
     Curve { modality, voi, inverse: attributes.inverse, padding }
 }
 
-fn index_palette(decoded: &Decoded, table: &[[u8; 3]]) -> Result<Vec<u8>> {
+fn index_palette(decoded: &Decoded, table: impl FnOnce() -> Vec<[u8; 3]>) -> Result<Vec<u8>> {
     use crate::pixel::cells::Cells;
-    let colour = |cell: u32| table[decoded.layout.index(cell) as usize];
-    match &decoded.cells {
-        Cells::U8(cells) => Ok(cells.iter().flat_map(|&cell| colour(u32::from(cell))).collect()),
-        Cells::U16(cells) => Ok(cells.iter().flat_map(|&cell| colour(u32::from(cell))).collect()),
-        Cells::U32(_) | Cells::F32(_) | Cells::F64(_) => {
-            Err(RenderError::unsupported("PALETTE COLOR of more than 16 bits"))
-        }
+    // Before the table is made: it has 2^bits entries.
+    if matches!(decoded.cells, Cells::U32(_) | Cells::F32(_) | Cells::F64(_)) {
+        return Err(RenderError::unsupported("PALETTE COLOR of more than 16 bits"));
     }
+    let table = table();
+    let colour = |cell: u32| table[decoded.layout.index(cell) as usize];
+    Ok(match &decoded.cells {
+        Cells::U8(cells) => cells.iter().flat_map(|&cell| colour(u32::from(cell))).collect(),
+        Cells::U16(cells) => cells.iter().flat_map(|&cell| colour(u32::from(cell))).collect(),
+        Cells::U32(_) | Cells::F32(_) | Cells::F64(_) => Vec::new(),
+    })
 }
 
 #[cfg(test)]
