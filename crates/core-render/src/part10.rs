@@ -210,7 +210,7 @@ fn walk(body: &Bytes, encoding: Encoding) -> Result<Walked> {
 fn is_parsed(header: &Header) -> bool {
     let unknown_sequence = header.length.is_none() && header.vr == Some(VR::UN);
     let group = header.tag.group();
-    group % 2 == 0 && group != 0xFFFE && !unknown_sequence
+    group.is_multiple_of(2) && group != 0xFFFE && !unknown_sequence
 }
 
 fn is_pixel_data(tag: Tag) -> bool {

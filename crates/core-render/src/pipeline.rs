@@ -11,7 +11,7 @@
 //!   -> bytes                                     encode
 //! ```
 
-use crate::attributes::{ImageAttributes, Voi};
+use crate::attributes::{ImageAttributes, Modality, Voi};
 use crate::codec::{self, Decoded, Encoded, SampleSpace};
 use crate::colour::icc;
 use crate::colour::rgb::to_rgb;
@@ -81,16 +81,33 @@ fn run_if(
 }
 
 /// Design §3: averaging stored values before the VOI is harmless for colour, and for grey that has
-/// nothing but a picture in its cells. Without a window the frame's true extremes are needed.
+/// nothing but a picture in its cells, through a curve without steps.
 fn may_be_decoded_smaller(attributes: &ImageAttributes, spec: &RenderSpec) -> bool {
     let overlays = spec.overlays == Overlays::Draw && !attributes.overlays.is_empty();
-    let has_window = spec.window.is_some() || attributes.voi != Voi::None;
-    let plain_grey = has_window
+    let plain_grey = is_gentle(attributes, spec)
         && attributes.padding.is_none()
         && attributes.palette.is_none()
         && !attributes.segmentation
         && !attributes.overlays.iter().any(|overlay| overlay.is_embedded());
     !overlays && (attributes.samples_per_pixel == 3 || plain_grey)
+}
+
+/// Whether the grey curve rises slowly: over an eighth of the stored range or more. Across a steeper
+/// one, the mean of two pixels is drawn far from the mean of what they are drawn as.
+///
+/// Without a window the frame's true extremes are needed, so it counts as steep.
+fn is_gentle(attributes: &ImageAttributes, spec: &RenderSpec) -> bool {
+    let slope = match attributes.modality {
+        Modality::Identity => 1.0,
+        Modality::Rescale { slope, .. } => slope.abs(),
+        Modality::Lut(_) => return false,
+    };
+    let width = match (spec.window, &attributes.voi) {
+        (Some(window), _) | (None, &Voi::Window(window)) => window.width(),
+        (None, Voi::Lut(lut)) => lut.len() as f64,
+        (None, Voi::Range { .. } | Voi::None) => return false,
+    };
+    width / slope * 8.0 >= f64::from(attributes.bits_stored.min(31)).exp2()
 }
 
 fn is_lossless(syntax: &dicomweb_types::TransferSyntax) -> bool {
@@ -119,7 +136,7 @@ fn draw(
         }
         (SampleSpace::Single, None) => {
             let curve = curve(&decoded, attributes, spec);
-            let table = || curve.table(decoded.layout);
+            let table = |range| curve.table(decoded.layout, range);
             let display = |stored| curve.display(stored);
             (Channels::Grey, decoded.cells.map(decoded.layout, table, display))
         }
@@ -202,13 +219,17 @@ mod tests {
                 bytes: std::fs::read(file).unwrap().into(),
                 frame: FrameChoice::Number(dicomweb_types::FrameNumber::FIRST),
             },
-            spec: RenderSpec {
-                window: None,
-                framing: Framing::FitWithin(longest.try_into().unwrap()),
-                output: Output::Png,
-                overlays: Overlays::Omit,
-            },
+            spec: spec(longest),
             limits: Limits::default(),
+        }
+    }
+
+    fn spec(longest: u32) -> RenderSpec {
+        RenderSpec {
+            window: None,
+            framing: Framing::FitWithin(longest.try_into().unwrap()),
+            output: Output::Png,
+            overlays: Overlays::Omit,
         }
     }
 
@@ -218,6 +239,24 @@ mod tests {
         assert_eq!(a.len(), b.len());
         let squares: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
         10.0 * (65025.0 * a.len() as f64 / squares.max(1e-9)).log10()
+    }
+
+    #[test]
+    fn steep_windows_and_missing_ones_are_decoded_in_full() {
+        let window = |text: &str| Some(text.parse().unwrap());
+        let reducible = |window, modality| {
+            let mut attributes = crate::attributes::tests::image(8, 8, 16);
+            attributes.bits_stored = 12;
+            attributes.modality = modality;
+            let spec = RenderSpec { window, ..spec(64) };
+            may_be_decoded_smaller(&attributes, &spec)
+        };
+        let tenth = || Modality::Rescale { slope: 0.1, intercept: 0.0 };
+        assert!(reducible(window("2048,4096,linear"), Modality::Identity));
+        assert!(!reducible(window("2048,400,linear"), Modality::Identity));
+        assert!(reducible(window("200,400,linear"), tenth()));
+        assert!(!reducible(window("40,1,linear"), tenth()));
+        assert!(!reducible(None, Modality::Identity));
     }
 
     /// Design §3: reduced decoding stays within 35 dB of the full path.

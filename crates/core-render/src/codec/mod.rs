@@ -63,6 +63,12 @@ impl Encoded<'_> {
         (0..8).take_while(|&n| f64::from(2_u32 << n) * kept <= density).count() as u8
     }
 
+    /// The longest side of the picture that a whole frame would make at the density of the one asked
+    /// for.
+    fn longest_side(&self, columns: u32, rows: u32) -> f64 {
+        f64::from(columns.max(rows)) / (self.density)(columns, rows)
+    }
+
     /// Whether averaging coded samples averages stored values: not where a sign is coded as a high
     /// bit, nor where unused bits are coded along.
     fn averages(&self, precision: u8, signed_codestream: bool) -> bool {

@@ -85,6 +85,11 @@ impl Lut {
         self.first
     }
 
+    /// How many inputs have an entry of their own.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// What an entry reaches at most: 2^bits − 1.
     pub(crate) fn full_scale(&self) -> u16 {
         ((1_u32 << self.bits) - 1) as u16
