@@ -17,7 +17,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { source_pixels: 200_000_000, source_bytes: 2 << 30, output_pixels: 50_000_000 }
+        Self { source_pixels: 200_000_000, source_bytes: 512 << 20, output_pixels: 50_000_000 }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::ServerError;
 use crate::page::Page;
 use crate::respond::{self, Body};
-use crate::route::{Resource, Target, route};
+use crate::route::{Kind, Resource, Target, route};
 use crate::workers::Workers;
 use crate::{connections, cors, health, page, passthrough, render_service};
 
@@ -116,7 +116,8 @@ impl App {
             timeout: config.upstream_timeout,
             max_bytes: config.max_source_bytes,
         })?;
-        let workers = Workers::new(config.render_workers, config.queue);
+        let workers =
+            Workers::new(config.render_workers, config.upstream_concurrency, config.queue);
         let page = Page::new(&config.base_path);
         Ok(Self { config, client, workers, page })
     }
@@ -162,8 +163,8 @@ async fn dispatch(
             page
         });
     }
-    match route(&app.config.base_path, request.uri().path())? {
-        Target::Picture(resource) => picture(app, resource, request).await,
+    match route(&app.config.base_path, app.client.prefix(), request.uri().path())? {
+        Target::Picture(resource) => picture(app, resource, request, client).await,
         Target::PassThrough(below) => {
             Ok(passthrough::forward(&app.client, &below, request, client).await?)
         }
@@ -175,15 +176,36 @@ async fn picture(
     app: &App,
     resource: Resource,
     request: Request<Incoming>,
+    client: SocketAddr,
 ) -> Result<Response<Body>, ServerError> {
-    let (parts, _) = request.into_parts();
-    match parts.method {
-        Method::GET => Ok(respond::picture(render_service::picture(app, resource, &parts).await?)),
-        Method::HEAD => {
-            let outcome = render_service::picture(app, resource, &parts).await?;
-            Ok(respond::without_body(respond::picture(outcome)))
+    let (parts, body) = request.into_parts();
+    let is_head = match parts.method {
+        Method::GET => false,
+        Method::HEAD => true,
+        Method::OPTIONS => return Ok(respond::allowed_methods()),
+        _ => return Err(ServerError::Method),
+    };
+    let kind = resource.kind;
+    let drawn = match render_service::picture(app, resource.clone(), &parts).await {
+        Ok(outcome) => respond::picture(outcome),
+        // Documents and the like: an archive that renders them itself is not to be masked.
+        Err(error) if kind == Kind::Rendered && error.is_no_picture() => {
+            let request = Request::from_parts(parts, body);
+            let path = rendered_path(&resource);
+            match passthrough::forward(&app.client, &path, request, client).await {
+                Ok(theirs) if theirs.status().is_success() => return Ok(theirs),
+                _ => return Err(error),
+            }
         }
-        Method::OPTIONS => Ok(respond::allowed_methods()),
-        _ => Err(ServerError::Method),
+        Err(error) => return Err(error),
+    };
+    Ok(if is_head { respond::without_body(drawn) } else { drawn })
+}
+
+fn rendered_path(resource: &Resource) -> String {
+    let Resource { instance, frame, .. } = resource;
+    match frame {
+        None => format!("/{instance}/rendered"),
+        Some(frame) => format!("/{instance}/frames/{frame}/rendered"),
     }
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub upstream: Option<Url>,
     /// How long connecting to the archive, and each read from it, may take.
     pub upstream_timeout: Duration,
+    /// How many objects are fetched from the archive for pictures at the same time.
+    pub upstream_concurrency: NonZeroUsize,
     /// Which web pages may use the answers.
     pub cors_origins: Origins,
     /// How many pictures are drawn at the same time.
@@ -64,6 +66,7 @@ impl Default for Config {
             base_path: BasePath::default(),
             upstream: None,
             upstream_timeout: Duration::from_secs(5),
+            upstream_concurrency: const { NonZeroUsize::new(8).unwrap() },
             cors_origins: Origins::Any,
             render_workers: cores,
             queue: 256,
@@ -249,9 +252,16 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "upstream_timeout",
-        about: "How long connecting to the archive, and each read for a picture, may take.",
+        about: "How long connecting to the archive, and each read for a picture, may take. What passes through\n\
+                waits as long as its client does.",
         set: |c, text| put(&mut c.upstream_timeout, units::duration(text)),
         show: |c| quoted(units::show_duration(c.upstream_timeout)),
+    },
+    Key {
+        name: "upstream_concurrency",
+        about: "How many objects are fetched from the archive for pictures at the same time; others wait.",
+        set: |c, text| put(&mut c.upstream_concurrency, whole(text)),
+        show: |c| Some(c.upstream_concurrency.to_string()),
     },
     Key {
         name: "cors_origins",

@@ -72,6 +72,16 @@ impl ServerError {
         Self::Render { error, level }
     }
 
+    /// Whether there is nothing wrong but that no picture can be made as asked: the object holds no
+    /// image, or no type of picture is accepted.
+    pub(crate) fn is_no_picture(&self) -> bool {
+        matches!(
+            self,
+            Self::Negotiation(NegotiationError::NotAcceptable)
+                | Self::Render { error: RenderError::NotAnImage, .. }
+        )
+    }
+
     /// The stage that failed, as problem details name it.
     pub(crate) fn stage(&self) -> &'static str {
         match self {

@@ -7,7 +7,8 @@
 //! 1. `accept=`, also where the header alone would be 406: viewers set it because they cannot set the
 //!    header;
 //! 2. the header by weight, the most specific range deciding for each type. Absent means `*/*`;
-//! 3. `multipart/related; type="application/octet-stream"` alone, which OHIF builds send for
+//! 3. the list of a browser's `<img>`, told by image/svg+xml and a wildcard, takes the default;
+//! 4. `multipart/related; type="application/octet-stream"` alone, which OHIF builds send for
 //!    thumbnails, takes image/jpeg as a single part: their library reads either by its Content-Type.
 //!
 //! A multipart of an image type alone (`multipart/related; type="image/jpeg"`) is 406: the standard
@@ -41,7 +42,10 @@ pub(crate) fn negotiate(
     if mixes_dicom_and_rendered(&accepted) {
         return Err(NegotiationError::Mixed);
     }
-    if accepted.is_empty() || accepted.iter().all(is_multipart_octet_stream) {
+    let anything_will_do = accepted.is_empty()
+        || accepted.iter().all(is_multipart_octet_stream)
+        || is_browser_image(&accepted);
+    if anything_will_do {
         return Ok(MediaType::Jpeg);
     }
     best(&accepted).ok_or(NegotiationError::NotAcceptable)
@@ -78,6 +82,13 @@ fn preference(ranges: &[MediaRange], media_type: MediaType) -> Option<(f32, u8)>
         .map(|range| (range.weight(), range.specificity()))
         .max_by_key(|&(_, specificity)| specificity)
         .filter(|&(weight, _)| weight > 0.0)
+}
+
+/// Whether this is the `Accept` of a browser's `<img>`: a list of all that it can show, not a wish for
+/// the first type in it that we have (R3.5).
+fn is_browser_image(ranges: &[MediaRange]) -> bool {
+    let names = |essence| ranges.iter().any(|range| range.is(essence));
+    names("image/svg+xml") && (names("image/*") || names("*/*"))
 }
 
 fn is_multipart_octet_stream(range: &MediaRange) -> bool {

@@ -98,11 +98,13 @@ fn value<T: FromStr<Err = SpecError>>(text: &str) -> Result<T, Problem> {
 }
 
 fn viewport(text: &str, kind: Kind) -> Result<Viewport, Problem> {
-    // R2.7 g: a thumbnail shows the whole image.
-    if kind == Kind::Thumbnail && text.split(',').count() > 2 {
+    let viewport: Viewport = value(text)?;
+    // R2.7 g: a thumbnail shows the whole image. Commas after the size say nothing (R2.7 c).
+    let says_more = text.splitn(3, ',').nth(2).is_some_and(|rest| rest.contains(|c| c != ','));
+    if kind == Kind::Thumbnail && says_more {
         return Err(Problem::Region);
     }
-    value(text)
+    Ok(viewport)
 }
 
 /// `1#(media-type [;q])`, without wildcards (R2.4).

@@ -63,7 +63,8 @@ async fn story(app: &App, resource: Resource, request: &Parts) -> Result<Outcome
     let media_type = negotiate(params.accept.as_deref(), &request.headers)?;
     let plan = Plan::new(resource, &params, media_type, &app.config)?;
 
-    let place = app.workers.admit()?;
+    let turn = app.workers.admit()?.turn().await;
+    let turn = turn.map_err(|error| ServerError::of_work(error, &plan.resource))?;
     let asked = Instant::now();
     let caller = Caller::from_headers(&request.headers);
     let fetched = source::fetch(&app.client, &plan.resource, &caller).await;
@@ -80,7 +81,7 @@ async fn story(app: &App, resource: Resource, request: &Parts) -> Result<Outcome
     }
 
     let job = RenderJob { source, spec: plan.spec, limits: app.config.limits() };
-    let drawn = place.run(job).await;
+    let drawn = turn.run(job).await;
     let Rendered { picture, queue, decode, render, encode } =
         drawn.map_err(|error| ServerError::of_work(error, &plan.resource))?;
     if held == Held::Anything {

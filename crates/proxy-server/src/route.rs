@@ -57,40 +57,58 @@ pub(crate) enum RouteError {
     Climbs,
 }
 
-/// Finds what `path` (as received, not decoded) asks for.
+/// Finds what `path` (as received, not decoded) asks for. `archive` is the path of the archive's own
+/// base: archives build URLs of the name they were asked under and of their own path, which are to
+/// lead back here.
 ///
 /// # Errors
 /// A path of ours whose UIDs or frame number are malformed (400, R1.14, R1.3), and any that climbs.
-pub(crate) fn route(base: &BasePath, path: &str) -> Result<Target, RouteError> {
-    let Some(below) = below(base, path) else { return Ok(Target::Outside) };
-    if climbs(below) {
+pub(crate) fn route(base: &BasePath, archive: &str, path: &str) -> Result<Target, RouteError> {
+    if climbs(path) {
         return Err(RouteError::Climbs);
     }
+    let Some(below) = below(base, archive, path) else { return Ok(Target::Outside) };
     Ok(match picture(below)? {
         Some(resource) => Target::Picture(resource),
         None => Target::PassThrough(below.to_owned()),
     })
 }
 
-fn below<'a>(base: &BasePath, path: &'a str) -> Option<&'a str> {
-    path.strip_prefix(base.as_str()).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+fn below<'a>(base: &BasePath, archive: &str, path: &'a str) -> Option<&'a str> {
+    let strip = |prefix: &str| {
+        path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let own = strip(base.as_str());
+    // At the root everything is below ours, so the longer prefix is looked at first.
+    let built = (!archive.is_empty()).then(|| strip(archive)).flatten();
+    if base.as_str().is_empty() { built.or(own) } else { own.or(built) }
 }
 
+/// Whether a segment of dots appears once the path is decoded, however its slashes are written:
+/// servers differ in when they decode, and one that decodes first would leave its base.
 fn climbs(path: &str) -> bool {
-    let dots = |segment: &str| {
-        let decoded: Vec<u8> = percent_decode_str(segment).collect();
-        decoded == b"." || decoded == b".."
-    };
-    path.contains('\\') || path.split('/').any(dots)
+    let decoded: Vec<u8> = percent_decode_str(path).collect();
+    let dots = |segment: &[u8]| matches!(segment, b"." | b"..");
+    path.contains('\\') || decoded.split(|b| matches!(b, b'/' | b'\\')).any(dots)
 }
 
 fn picture(below: &str) -> Result<Option<Resource>, RouteError> {
-    let segments: Vec<&str> = below.split('/').collect();
-    let (ids, frames, kind) = match segments[..] {
-        ["", "studies", study, "series", series, "instances", instance, kind] => {
+    // Other spellings of a path of ours (`/rendered/`, `//studies`, `/%73tudies`) are ours too: the
+    // archive would draw them its own way, past our limits.
+    let segments: Vec<String> =
+        below.split('/').map(|s| decoded(s).unwrap_or_else(|| s.to_owned())).collect();
+    let mut words: Vec<&str> = segments.iter().map(String::as_str).collect();
+    while words.first() == Some(&"") {
+        words.remove(0);
+    }
+    while words.last() == Some(&"") {
+        words.pop();
+    }
+    let (ids, frames, kind) = match words[..] {
+        ["studies", study, "series", series, "instances", instance, kind] => {
             ([study, series, instance], None, kind)
         }
-        ["", "studies", study, "series", series, "instances", instance, "frames", frames, kind] => {
+        ["studies", study, "series", series, "instances", instance, "frames", frames, kind] => {
             ([study, series, instance], Some(frames), kind)
         }
         _ => return Ok(None),
@@ -114,13 +132,12 @@ fn picture(below: &str) -> Result<Option<Resource>, RouteError> {
 }
 
 fn uid(segment: &str) -> Result<Uid, RouteError> {
-    decoded(segment).and_then(|text| text.parse().ok()).ok_or(RouteError::Uid)
+    segment.parse().map_err(|_| RouteError::Uid)
 }
 
-/// One number, or several with commas, which may be written `%2C` (R1.3).
+/// One number, or several with commas (R1.3).
 fn frame_list(segment: &str) -> Result<Vec<FrameNumber>, RouteError> {
-    let text = decoded(segment).ok_or(RouteError::Frame)?;
-    text.split(',').map(|item| item.parse().map_err(|_| RouteError::Frame)).collect()
+    segment.split(',').map(|item| item.parse().map_err(|_| RouteError::Frame)).collect()
 }
 
 fn decoded(segment: &str) -> Option<String> {
@@ -136,7 +153,7 @@ mod tests {
     const INSTANCE: &str = "/studies/1.2/series/1.2.3/instances/1.2.3.4";
 
     fn routed(path: &str) -> Result<Target, RouteError> {
-        route(&BasePath::default(), path)
+        route(&BasePath::default(), "/dicom-web", path)
     }
 
     fn resource(kind: Kind, frame: Option<u32>) -> Target {
@@ -161,10 +178,13 @@ mod tests {
         ] {
             assert_eq!(routed(&format!("{INSTANCE}{tail}")), Ok(target), "{tail}");
         }
-        assert_eq!(
-            routed("/studies/1%2E2/series/1.2.3/instances/1.2.3.4/frames/%31/rendered"),
-            Ok(resource(Kind::Rendered, Some(1)))
-        );
+        for spelling in [
+            "/studies/1%2E2/series/1.2.3/instances/1.2.3.4/frames/%31/rendered",
+            "//studies/1.2/series/1.2.3/%69nstances/1.2.3.4/frames/1/rendered/",
+            "/dicom-web/studies/1.2/series/1.2.3/instances/1.2.3.4/frames/1/%72endered",
+        ] {
+            assert_eq!(routed(spelling), Ok(resource(Kind::Rendered, Some(1))), "{spelling}");
+        }
     }
 
     #[test]
@@ -181,7 +201,6 @@ mod tests {
             &format!("{INSTANCE}/frames/1%2C2/thumbnail"),
             &format!("{INSTANCE}/renderedmpr"),
             &format!("{INSTANCE}/rendered3d"),
-            &format!("{INSTANCE}/rendered/"),
             &format!("{INSTANCE}/bulkdata/a%2Fb"),
             "//studies",
         ] {
@@ -203,7 +222,18 @@ mod tests {
 
     #[test]
     fn paths_that_climb_are_refused() {
-        for path in ["/..", "/studies/../../admin", "/a/%2e%2E/b", "/./a", "/a\\..\\b"] {
+        for path in [
+            "/..",
+            "/studies/../../admin",
+            "/a/%2e%2E/b",
+            "/./a",
+            "/a\\..\\b",
+            "/..%2fsystem",
+            "/%2e%2e%2Fsystem",
+            "/studies/..%2f..%2fsystem",
+            "/..%5csystem",
+            "/a%5C..",
+        ] {
             assert_eq!(routed(path), Err(RouteError::Climbs), "{path}");
         }
         assert!(routed("/a/...").is_ok());
@@ -212,15 +242,25 @@ mod tests {
     #[test]
     fn only_what_is_below_the_base_path_is_served() {
         let base: BasePath = "/dicom-web".parse().unwrap();
-        assert_eq!(route(&base, "/"), Ok(Target::Outside));
-        assert_eq!(route(&base, "/studies"), Ok(Target::Outside));
-        assert_eq!(route(&base, "/dicom-webx"), Ok(Target::Outside));
-        assert_eq!(route(&base, "/dicom-web"), Ok(Target::PassThrough(String::new())));
-        assert_eq!(route(&base, "/dicom-web/studies"), Ok(Target::PassThrough("/studies".into())));
+        let routed = |path| route(&base, "/archive/rs", path);
+        assert_eq!(routed("/"), Ok(Target::Outside));
+        assert_eq!(routed("/studies"), Ok(Target::Outside));
+        assert_eq!(routed("/dicom-webx"), Ok(Target::Outside));
+        assert_eq!(routed("/dicom-web"), Ok(Target::PassThrough(String::new())));
+        assert_eq!(routed("/dicom-web/studies"), Ok(Target::PassThrough("/studies".into())));
         assert_eq!(
-            route(&base, &format!("/dicom-web{INSTANCE}/rendered")),
+            routed(&format!("/dicom-web{INSTANCE}/rendered")),
             Ok(resource(Kind::Rendered, None))
         );
+    }
+
+    #[test]
+    fn urls_that_the_archive_built_of_its_own_path_lead_back() {
+        let bulk = Ok(Target::PassThrough("/studies/1/bulk/2".into()));
+        assert_eq!(routed("/dicom-web/studies/1/bulk/2"), bulk);
+        let base: BasePath = "/images".parse().unwrap();
+        assert_eq!(route(&base, "/dicom-web", "/dicom-web/studies/1/bulk/2"), bulk);
+        assert_eq!(route(&base, "", "/studies"), Ok(Target::Outside));
     }
 
     proptest! {

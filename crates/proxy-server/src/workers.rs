@@ -1,7 +1,10 @@
-//! Bounded CPU work: how many pictures are drawn at once, and how many requests may wait.
+//! Bounded work: how many pictures are drawn at once, how many are being fetched, and how many
+//! requests may wait.
 //!
-//! A request takes a [`Place`] before it fetches anything, so that what waits holds a bounded amount
-//! of memory too; it takes a slot only to draw, so that a slow archive holds no processor.
+//! A request takes a [`Place`], then a turn at the archive, then a slot to draw in. The turn is kept
+//! until there is a slot: so no more sources are in memory than turns and slots together, however many
+//! requests wait, and a burst reaches the archive a few calls at a time. The slot is taken only to draw,
+//! so that a slow archive holds no processor.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub(crate) struct Workers {
     places: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
     slots: Arc<Semaphore>,
 }
 
@@ -21,7 +25,17 @@ pub(crate) struct Workers {
 #[derive(Debug)]
 pub(crate) struct Place {
     place: OwnedSemaphorePermit,
+    turns: Arc<Semaphore>,
     slots: Arc<Semaphore>,
+}
+
+/// The right to fetch from the archive, and to hold what was fetched.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    place: OwnedSemaphorePermit,
+    turn: OwnedSemaphorePermit,
+    slots: Arc<Semaphore>,
+    waited: Duration,
 }
 
 /// All places are taken.
@@ -50,28 +64,41 @@ pub(crate) enum WorkError {
 }
 
 impl Workers {
-    /// `slots` pictures at once, and `queue` requests beyond them.
-    pub(crate) fn new(slots: NonZeroUsize, queue: usize) -> Self {
+    /// `slots` pictures drawn and `turns` fetched at once, and `queue` requests beyond the slots.
+    pub(crate) fn new(slots: NonZeroUsize, turns: NonZeroUsize, queue: usize) -> Self {
         let slots = slots.get().min(Semaphore::MAX_PERMITS);
+        let turns = turns.get().min(Semaphore::MAX_PERMITS);
         let places = slots.saturating_add(queue).min(Semaphore::MAX_PERMITS);
-        Self { places: Arc::new(Semaphore::new(places)), slots: Arc::new(Semaphore::new(slots)) }
+        let [places, turns, slots] = [places, turns, slots].map(|n| Arc::new(Semaphore::new(n)));
+        Self { places, turns, slots }
     }
 
     /// A place, if there is one.
     pub(crate) fn admit(&self) -> Result<Place, Overloaded> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| Overloaded)?;
-        Ok(Place { place, slots: self.slots.clone() })
+        Ok(Place { place, turns: self.turns.clone(), slots: self.slots.clone() })
     }
 }
 
 impl Place {
+    /// A turn at the archive, once there is one.
+    pub(crate) async fn turn(self) -> Result<Turn, WorkError> {
+        let waiting = Instant::now();
+        let turn = self.turns.acquire_owned().await.map_err(|_| WorkError::Broke)?;
+        let Self { place, slots, .. } = self;
+        Ok(Turn { place, turn, slots, waited: waiting.elapsed() })
+    }
+}
+
+impl Turn {
     /// Draws, once a slot is free. Dropped before that, nothing is drawn; afterwards the work ends by
     /// itself and holds its slot until then.
     pub(crate) async fn run(self, job: RenderJob) -> Result<Rendered, WorkError> {
         let waiting = Instant::now();
         let slot = self.slots.acquire_owned().await.map_err(|_| WorkError::Broke)?;
-        let queue = waiting.elapsed();
+        let queue = self.waited + waiting.elapsed();
         let place = self.place;
+        drop(self.turn);
         let work = tokio::task::spawn_blocking(move || {
             let _held = (place, slot);
             draw(&job, queue)
@@ -139,7 +166,7 @@ mod tests {
 
     #[test]
     fn beyond_slots_and_queue_nobody_is_admitted() {
-        let workers = Workers::new(NonZeroUsize::MIN, 1);
+        let workers = Workers::new(NonZeroUsize::MIN, NonZeroUsize::MIN, 1);
         let (first, second) = (workers.admit().unwrap(), workers.admit().unwrap());
         assert_eq!(workers.admit().unwrap_err(), Overloaded);
         drop(first);
@@ -149,11 +176,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_job_gives_its_place_back() {
-        let workers = Workers::new(NonZeroUsize::MIN, 0);
+        let workers = Workers::new(NonZeroUsize::MIN, NonZeroUsize::MIN, 0);
         for _ in 0..3 {
-            let outcome = workers.admit().unwrap().run(nonsense()).await;
+            let turn = workers.admit().unwrap().turn().await.unwrap();
+            let outcome = turn.run(nonsense()).await;
             assert!(matches!(outcome, Err(WorkError::Render(_))), "{outcome:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_fetched_holds_its_turn_until_it_is_drawn() {
+        let workers = Workers::new(NonZeroUsize::MIN, NonZeroUsize::MIN, 2);
+        let first = workers.admit().unwrap().turn().await.unwrap();
+        let second = workers.admit().unwrap().turn();
+        tokio::pin!(second);
+        let soon = Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, &mut second).await.is_err());
+        let _ = first.run(nonsense()).await;
+        assert!(second.await.unwrap().waited >= soon);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Bulk data that metadata name by URI (PS3.18 §10.4.1.1.5), from the archive's own origin only.
+//! Bulk data that metadata name by URI (PS3.18 §10.4.1.1.5), from the archive's own base URL only.
 
 use bytes::Bytes;
 use dicomweb_types::{InstancePath, MediaRange};
@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::body::first_part;
 use crate::caller::Caller;
-use crate::client::Client;
+use crate::client::{Client, changes_when_parsed};
 use crate::error::UpstreamError;
 use crate::metadata::BulkDataRef;
 
@@ -17,8 +17,9 @@ impl Client {
     /// `limit` bytes. [`Metadata::fill`](crate::Metadata::fill) puts it in its place.
     ///
     /// # Errors
-    /// [`UpstreamError::Foreign`] where the URI leads to another origin, which is never asked: it may
-    /// be one that only we can reach, and the caller's credentials are for the archive (R7.3).
+    /// [`UpstreamError::Foreign`] where the URI leads elsewhere than below the archive's base URL, which
+    /// is never asked: it may be a place that only we can reach, and the caller's credentials are for
+    /// the archive (R7.3).
     pub async fn bulk_data(
         &self,
         path: &InstancePath,
@@ -36,7 +37,11 @@ impl Client {
     fn bulk_url(&self, path: &InstancePath, uri: &str) -> Result<Url, UpstreamError> {
         let metadata = self.instance_url(path, "/metadata");
         let url = metadata.join(uri).map_err(|_| UpstreamError::Foreign)?;
+        let below =
+            url.path().strip_prefix(self.prefix()).is_some_and(|rest| rest.starts_with('/'));
         let own = url.origin() == self.base().origin()
+            && below
+            && !changes_when_parsed(url.path())
             && url.username().is_empty()
             && url.password().is_none();
         if own { Ok(url) } else { Err(UpstreamError::Foreign) }
@@ -75,8 +80,11 @@ mod tests {
         for (uri, expected) in [
             ("bulk/00281201", format!("{instance}/bulk/00281201")),
             ("../3/bulk/1", format!("{instance}/bulk/1")),
-            ("/bulk/7", "http://archive:8042/bulk/7".to_owned()),
-            ("http://archive:8042/b?x=1", "http://archive:8042/b?x=1".to_owned()),
+            ("/dicom-web/bulk/7", "http://archive:8042/dicom-web/bulk/7".to_owned()),
+            (
+                "http://archive:8042/dicom-web/b?x=1",
+                "http://archive:8042/dicom-web/b?x=1".to_owned(),
+            ),
         ] {
             assert_eq!(resolved(uri), Ok(expected), "{uri}");
         }
@@ -85,7 +93,11 @@ mod tests {
     #[test]
     fn other_origins_are_never_asked() {
         for uri in [
-            "http://other:8042/x",
+            "http://other:8042/dicom-web/x",
+            "/system",
+            "/dicom-web/..%2fsystem",
+            "/dicom-web/../system",
+            "/dicom-webx/1",
             "http://archive/x",
             "https://archive:8042/x",
             "//other/x",

@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dicomweb_types::InstancePath;
+use dicomweb_types::{InstancePath, MediaRange};
 use futures_util::TryStreamExt;
-use http::header::{ACCEPT, CONTENT_ENCODING, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use url::Url;
 
@@ -61,6 +61,11 @@ impl Client {
         &self.shared.base
     }
 
+    /// The path of the base URL without a slash at its end; empty at the root.
+    pub fn prefix(&self) -> &str {
+        &self.shared.prefix
+    }
+
     /// The pool, for requests that stream through untouched.
     ///
     /// It follows no redirect, decompresses nothing, keeps no cookies, asks no proxy and sends no
@@ -99,8 +104,10 @@ impl Client {
     pub async fn ready(&self) -> Result<(), UpstreamError> {
         let url = self.join("studies", Some("limit=1"));
         match self.get(url, "application/dicom+json", &Caller::anonymous()).await {
+            Ok(answer) if is_json(answer.headers()) => Ok(()),
+            Ok(_) => Err(UpstreamError::malformed("it is no DICOM JSON; is the base URL right?")),
             // 204 is how some archives say that no study matches.
-            Ok(_) | Err(UpstreamError::Empty) => Ok(()),
+            Err(UpstreamError::Empty) => Ok(()),
             Err(refused) if refused.is_denied() => Ok(()),
             Err(other) => Err(other),
         }
@@ -204,15 +211,18 @@ fn pool(base: &Url, timeout: Duration) -> Result<reqwest::Client, ClientError> {
     builder.build().map_err(|_| ClientError::Tls)
 }
 
-/// Whether a URL parser would make another path of this one (WHATWG URL, path state).
-fn changes_when_parsed(path: &str) -> bool {
-    path.contains(['\\', '\t', '\n', '\r']) || path.split('/').any(is_dot_segment)
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.and_then(MediaRange::parse).is_some_and(|range| range.sub.ends_with("json"))
 }
 
-fn is_dot_segment(segment: &str) -> bool {
-    // The longest spelling is `%2e%2e`.
-    segment.len() <= 6
-        && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+/// Whether a URL parser would make another path of this one (WHATWG URL, path state), or a server that
+/// decodes `%2f` before it resolves dots.
+pub(crate) fn changes_when_parsed(path: &str) -> bool {
+    let plain =
+        path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    path.contains(['\\', '\t', '\n', '\r'])
+        || plain.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
 fn check_status(response: &reqwest::Response) -> Result<(), UpstreamError> {
@@ -347,6 +357,9 @@ mod tests {
             "/a\\..\\b",
             "/a/.\t./b",
             "/..\n/",
+            "/..%2fsystem",
+            "/a/%2e%2E%2Fsystem",
+            "/..%5Csystem",
         ] {
             assert_eq!(client.url(path, None), None, "{path:?}");
         }

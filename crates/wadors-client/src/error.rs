@@ -62,8 +62,8 @@ pub enum UpstreamError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The archive names a place of another origin, which is not asked.
-    #[error("the archive names bulk data at another origin, which is not asked")]
+    /// The archive names a place that is not below its base URL, which is not asked.
+    #[error("the archive names bulk data outside its base URL, which is not asked")]
     Foreign,
     /// The connection was closed in the middle of the body.
     #[error("the archive broke off in the middle of its answer")]
