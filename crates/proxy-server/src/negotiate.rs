@@ -144,8 +144,8 @@ mod tests {
             ("image/jxl,image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", Jpeg),
             ("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", Jpeg),
             ("text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8", Jpeg),
-            // Firefox names PNG and weighs the rest less.
-            ("image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5", Png),
+            // Firefox's names PNG, as one of all that it can show.
+            ("image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5", Jpeg),
             // OHIF 3.13 in bulk mode
             (r#"multipart/related; type="application/octet-stream""#, Jpeg),
             ("multipart/related; type=application/octet-stream", Jpeg),

@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn malformed_names_of_ours_are_refused() {
-        for tail in ["x", "1..2", "1.2%2F..", "%FF", "", &"1".repeat(65)] {
+        for tail in ["x", "1..2", "1.2%2F1", "%FF", "", &"1".repeat(65)] {
             let path = format!("/studies/1.2/series/1.2.3/instances/{tail}/rendered");
             assert_eq!(routed(&path), Err(RouteError::Uid), "{path}");
         }
