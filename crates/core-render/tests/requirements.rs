@@ -643,6 +643,17 @@ fn r4_21_a_supplemental_palette_colours_the_values_from_its_first_on() {
 }
 
 #[test]
+fn r4_22_an_enhanced_palette_is_left_out_with_a_warning() {
+    let assignment = DataSet::new().cs(tags::DATA_TYPE, "ULTRASOUND");
+    let data = grey16(&[0, 85, 255])
+        .sequence(tags::DATA_FRAME_ASSIGNMENT_SEQUENCE, [assignment])
+        .sequence(tags::ENHANCED_PALETTE_COLOR_LOOKUP_TABLE_SEQUENCE, [DataSet::new()]);
+    let picture = drawn(&data).pixels();
+    assert_eq!(picture.grey(), [0, 85, 255]);
+    assert!(!picture.warnings.is_empty());
+}
+
+#[test]
 fn r4_23_colour_above_8_bits_spans_its_bits_stored() {
     let data = image("RGB", 1, 2, 3, 16)
         .us(tags::BITS_STORED, [12])
@@ -1015,8 +1026,8 @@ fn r4_33_a_label_map_has_the_recommended_colours_and_no_window() {
 
 #[test]
 fn r4_33_segments_without_a_colour_are_told_apart() {
-    let data = label_map(&[0, 1, 2, 3], &[])
-        .sequence(tags::SEGMENT_SEQUENCE, [1, 2, 3].map(segment));
+    let data =
+        label_map(&[0, 1, 2, 3], &[]).sequence(tags::SEGMENT_SEQUENCE, [1, 2, 3].map(segment));
     let got = drawn(&data).rgb();
     assert_eq!(got[0], [0; 3]);
     for (index, colour) in got.iter().enumerate() {
