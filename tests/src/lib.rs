@@ -1,1 +1,48 @@
+//! What the end-to-end tests are made with: the real binary behind its real door, an origin that
+//! does as it is told, a real Orthanc, the corpus, and the comparison of pictures.
+//!
+//! ```no_run
+//! # async fn example() {
+//! use lightbox_tests::{Answer, Proxy, ScriptedOrigin};
+//!
+//! let origin = ScriptedOrigin::start().await;
+//! origin.on("/studies", |_| Answer::json("[]"));
+//! let proxy = Proxy::start(&origin.url()).await;
+//! let answer = proxy.get("/studies").await;
+//! assert_eq!(answer.status(), 200);
+//! # }
+//! ```
+#![deny(missing_docs)]
+// A harness stops a test where it cannot go on, with the reason.
+#![allow(clippy::unwrap_used)]
 
+mod corpus;
+mod dicom;
+mod http_client;
+pub mod limits;
+mod orthanc;
+pub mod pictures;
+mod proxy;
+mod scripted_origin;
+
+pub use corpus::{Corpus, Entry, Expected, Outcome, Reference};
+pub use dicom::TestImage;
+pub use http_client::{Reply, client, parts, raw_exchange};
+pub use orthanc::Orthanc;
+pub use proxy::{Finished, Proxy, lightbox, lightbox_binary, peak_memory};
+pub use scripted_origin::{Answer, Received, ScriptedOrigin, closed_port};
+
+/// Whether the slow part named so is to run now; says aloud where it is not.
+pub fn slow_test(part: &str) -> bool {
+    let wanted = std::env::var("LIGHTBOX_TEST").is_ok_and(|tests| tests == "all");
+    if !wanted {
+        eprintln!("SKIPPED {part}: it is slow, ./run test all runs it");
+    }
+    wanted
+}
+
+/// Says aloud that a part of the tests is left out, and why. In CI (`CI=true`) that is a failure.
+pub fn skip(part: &str, why: &str) {
+    assert!(!std::env::var("CI").is_ok_and(|ci| ci == "true"), "{part} cannot run in CI: {why}");
+    eprintln!("SKIPPED {part}: {why}");
+}

@@ -136,12 +136,14 @@ fn bare_codecs(criterion: &mut Criterion) {
 }
 
 fn bare_decoder(file: &bytes::Bytes) -> Option<impl Fn()> {
-    let start = |mark: &[u8]| file.windows(mark.len()).position(|window| window == mark);
+    // The last one: an icon may come before the image.
+    let start = |mark: &[u8]| file.windows(mark.len()).rposition(|window| window == mark);
     let j2k = start(&[0xFF, 0x4F, 0xFF, 0x51]);
     let jpeg = start(&[0xFF, 0xD8, 0xFF]);
     let stream = file.slice(j2k.or(jpeg)?..);
     let reduce = j2k.and_then(|_| native_codecs::jpeg2000::header(&stream).ok()).map(|header| {
-        let spare = header.width.min(header.height) / 256;
+        // Two pixels for one of the thumbnail along the longest side, as the renderer keeps.
+        let spare = header.width.max(header.height) / 512;
         (spare.max(1).ilog2() as u8).min(header.levels)
     });
     Some(move || match reduce {

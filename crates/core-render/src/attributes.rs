@@ -420,7 +420,13 @@ fn voi(
     }
     let Some(item) = items(source, tags::VOILUT_SEQUENCE).first() else { return Voi::None };
     match lut(item, voi_input_is_signed(signed, modality)) {
-        Ok(lut) => Voi::Lut(lut),
+        Ok(lut) => Voi::Lut(match lut.narrowed() {
+            Some(narrowed) => {
+                warnings.push("the VOI LUT claims more bits than its entries use".to_owned());
+                narrowed
+            }
+            None => lut,
+        }),
         Err(_) => {
             warnings.push("the VOI LUT has no usable table".to_owned());
             Voi::None
@@ -507,11 +513,15 @@ fn supplemental_palette(
     signed: bool,
     warnings: &mut Vec<String>,
 ) -> Option<Palette> {
-    let colour =
-        text(dataset, tags::PIXEL_PRESENTATION).is_some_and(|p| p == "COLOR" || p == "MIXED");
-    if !colour || dataset.get(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR).is_none() {
+    let presentation = text(dataset, tags::PIXEL_PRESENTATION);
+    if !matches!(presentation.as_deref(), Some("COLOR" | "MIXED")) {
         return None;
     }
+    // R4.22: blending of several tables is not done; what it starts from is.
+    if !items(dataset, tags::DATA_FRAME_ASSIGNMENT_SEQUENCE).is_empty() {
+        warnings.push("enhanced palette blending is not drawn".to_owned());
+    }
+    dataset.get(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DESCRIPTOR)?;
     let palette = Palette::read(dataset, signed).ok();
     if palette.is_none() {
         warnings.push("the supplemental palette is not usable".to_owned());

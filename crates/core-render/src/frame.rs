@@ -51,9 +51,6 @@ impl Frame {
         let Some(pixel_data) = pixel_data else {
             return Err(RenderError::damaged("there are no pixel data"));
         };
-        if transfer_syntax.is_video() {
-            return Err(RenderError::unsupported(format!("video ({})", transfer_syntax.uid())));
-        }
         limits.check_source(first.rows, first.columns)?;
         let stored = Stored::find(&pixel_data, &dataset, &first, &transfer_syntax, &mut warnings)?;
         let frame = stored.choose(choice, &dataset)?;
@@ -69,8 +66,15 @@ impl Frame {
 
 /// How the frames lie in the pixel data.
 enum Stored {
-    Native { frames: u32 },
+    Native {
+        frames: u32,
+    },
     Encapsulated(Frames),
+    /// One stream for all of them (PS3.5 §8.2.5).
+    Video {
+        stream: Bytes,
+        frames: u32,
+    },
 }
 
 impl Stored {
@@ -85,6 +89,11 @@ impl Stored {
             return Err(RenderError::damaged("the pixel data are empty"));
         }
         let declared = attributes.number_of_frames;
+        if syntax.is_video() {
+            let extended = ExtendedOffsets::default();
+            let whole = Frames::find(&pixel_data.value, 1, &extended, &mut Vec::new())?;
+            return Ok(Self::Video { stream: whole.joined(), frames: declared });
+        }
         let starts_with_item = pixel_data.value.starts_with(&[0xFE, 0xFF, 0x00, 0xE0]);
         if pixel_data.encapsulated || (starts_with_item && syntax.is_encapsulated()) {
             let extended = extended_offsets(dataset);
@@ -106,7 +115,7 @@ impl Stored {
 
     fn count(&self) -> u32 {
         match self {
-            Self::Native { frames } => *frames,
+            Self::Native { frames } | Self::Video { frames, .. } => *frames,
             Self::Encapsulated(frames) => frames.count(),
         }
     }
@@ -116,6 +125,10 @@ impl Stored {
         match choice {
             FrameChoice::Number(frame) if frame.get() <= frames => Ok(frame),
             FrameChoice::Number(frame) => Err(RenderError::FrameOutOfRange { frame, frames }),
+            // A later one would cost decoding all before it.
+            FrameChoice::Representative if matches!(self, Self::Video { .. }) => {
+                Ok(FrameNumber::FIRST)
+            }
             FrameChoice::Representative => {
                 let named = representative_frame(dataset);
                 let middle = FrameNumber::new(frames / 2 + 1).unwrap_or(FrameNumber::FIRST);
@@ -132,6 +145,7 @@ impl Stored {
     ) -> Result<Bytes> {
         match self {
             Self::Encapsulated(frames) => frames.frame(frame),
+            Self::Video { stream, .. } => Ok(stream.clone()),
             Self::Native { .. } => Ok(native_frame(frame, attributes, pixel_data)),
         }
     }

@@ -1,5 +1,7 @@
 //! Overlay planes (PS3.3 C.9.2, PS3.5 §8.1.2).
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use dicom_core::{PrimitiveValue, Tag};
 use dicom_object::InMemDicomObject;
@@ -81,14 +83,15 @@ impl OverlayPlane {
 
     /// Draws the plane white over a raster of the image's own size.
     pub(crate) fn draw(&self, raster: &mut Raster, frame: u32, cells: &Cells) {
-        for row in 0..self.rows {
-            for column in 0..self.columns {
-                if !self.is_set(row, column, frame, cells) {
-                    continue;
+        // Only where plane and raster meet: a plane may declare 65 535 × 65 535 pixels.
+        let rows = overlap(self.origin.0, self.rows, raster.height);
+        for row in rows {
+            for column in overlap(self.origin.1, self.columns, raster.width) {
+                if self.is_set(row, column, frame, cells) {
+                    let y = i64::from(row) + self.origin.0 - 1;
+                    let x = i64::from(column) + self.origin.1 - 1;
+                    paint_white(raster, x as usize, y as usize);
                 }
-                let y = self.origin.0 - 1 + i64::from(row);
-                let x = self.origin.1 - 1 + i64::from(column);
-                paint_white(raster, x, y);
             }
         }
     }
@@ -113,7 +116,8 @@ impl OverlayPlane {
                     _ if *frames == 1 => 0,
                     _ => return false,
                 };
-                let bit = of_frame * self.rows as usize * self.columns as usize + index;
+                let plane = self.rows as usize * self.columns as usize;
+                let bit = of_frame.saturating_mul(plane).saturating_add(index);
                 data.get(bit / 8).is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
             }
         }
@@ -128,12 +132,17 @@ fn overlay_bytes(data: &PrimitiveValue) -> Bytes {
     }
 }
 
-fn paint_white(raster: &mut Raster, x: i64, y: i64) {
-    if !(0..i64::from(raster.width)).contains(&x) || !(0..i64::from(raster.height)).contains(&y) {
-        return;
-    }
+/// The rows or columns of a plane of `plane` of them, the first on `origin` of the image (from 1),
+/// that lie within an image of `image` of them.
+fn overlap(origin: i64, plane: u32, image: u32) -> Range<u32> {
+    let first = 1_i64.saturating_sub(origin).clamp(0, i64::from(plane));
+    let end = i64::from(image).saturating_sub(origin).saturating_add(1).clamp(first, plane.into());
+    first as u32..end as u32
+}
+
+fn paint_white(raster: &mut Raster, x: usize, y: usize) {
     let channels = raster.channels.count();
-    let at = (y as usize * raster.width as usize + x as usize) * channels;
+    let at = (y * raster.width as usize + x) * channels;
     match raster.channels {
         Channels::Grey => raster.data[at] = 255,
         Channels::Rgb => raster.data[at..at + channels].fill(255),
@@ -176,6 +185,28 @@ mod tests {
     fn planes_reaching_outside_are_clipped() {
         let raster = drawn(&with_overlay([0, 0], &[0xFF, 0]));
         assert_eq!(raster, [255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn origins_out_of_all_reach_draw_nothing() {
+        for origin in [i64::MIN, i64::MIN + 1, -3, 5, i64::MAX] {
+            let mut dataset = with_overlay([1, 1], &[0xFF]);
+            let text = format!("{}\\{origin}", i128::from(origin) * 1_000_000);
+            put(&mut dataset, Tag(0x6000, 0x0050), VR::IS, text.as_str().into());
+            assert_eq!(drawn(&dataset), [0; 12], "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_plane_far_larger_than_the_image_takes_no_time() {
+        let mut dataset = with_overlay([1, 1], &[0xFF]);
+        put(&mut dataset, Tag(0x6000, 0x0010), VR::US, u16::MAX.into());
+        put(&mut dataset, Tag(0x6000, 0x0011), VR::US, u16::MAX.into());
+        let begun = std::time::Instant::now();
+        for _ in 0..1000 {
+            assert_eq!(drawn(&dataset)[..4], [255; 4]);
+        }
+        assert!(begun.elapsed().as_secs() < 10);
     }
 
     #[test]

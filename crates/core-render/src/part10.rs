@@ -2,13 +2,15 @@
 //!
 //! The elements are walked here before the parser sees them, for three reasons: no length is
 //! believed before it was held against the bytes that are there, nesting is bounded before anything
-//! recurses, and pixel data stay where they are instead of being copied into an object.
+//! recurses, and pixel data stay where they are instead of being copied into an object. That holds
+//! only if the parser will read what was walked: wherever the two could part, the file is refused.
 
 use std::io::Read;
 
 use bytes::Bytes;
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{StandardDataDictionary, tags};
 use dicom_encoding::TransferSyntaxIndex;
 use dicom_object::InMemDicomObject;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
@@ -95,7 +97,7 @@ fn dataset_start(file: &[u8]) -> Result<usize> {
 ///
 /// Walked by tag, since the group length is wrong or absent in old files (R6.7).
 fn read_meta(file: &[u8], start: usize) -> Result<(Option<TransferSyntax>, usize)> {
-    let walker = Walker { data: file, encoding: Encoding::EXPLICIT_LITTLE };
+    let walker = Walker { data: file, encoding: Encoding::EXPLICIT_LITTLE, parsed: false };
     let (mut at, mut syntax) = (start, None);
     while file.get(at..at + 2) == Some(&[0x02, 0x00]) {
         let header = walker.header(at)?;
@@ -182,7 +184,7 @@ struct Walked {
 
 /// Walks the top level up to the pixel data.
 fn walk(body: &Bytes, encoding: Encoding) -> Result<Walked> {
-    let walker = Walker { data: body, encoding };
+    let walker = Walker { data: body, encoding, parsed: true };
     let mut walked = Walked { kept: Vec::new(), float_tag: None, pixel_data: None };
     let mut at = 0;
     // Fewer than eight bytes cannot be an element: trailing padding.
@@ -193,8 +195,9 @@ fn walk(body: &Bytes, encoding: Encoding) -> Result<Walked> {
             walked.pixel_data = Some(walker.pixel_data(&header, body));
             break;
         }
-        let end = walker.value_end(&header, 0)?;
-        if header.tag.group() % 2 == 0 {
+        let parsed = is_parsed(&header);
+        let end = Walker { parsed, ..walker }.value_end(&header, 0)?;
+        if parsed {
             walked.kept.extend_from_slice(&body[at..end]);
         }
         at = end;
@@ -202,19 +205,30 @@ fn walk(body: &Bytes, encoding: Encoding) -> Result<Walked> {
     Ok(walked)
 }
 
+/// Left out: private groups, delimiters that end nothing, and unknown sequences, whose items are in
+/// Implicit VR (PS3.5 §6.2.2) while the parser reads on as before.
+fn is_parsed(header: &Header) -> bool {
+    let unknown_sequence = header.length.is_none() && header.vr == Some(VR::UN);
+    let group = header.tag.group();
+    group.is_multiple_of(2) && group != 0xFFFE && !unknown_sequence
+}
+
 fn is_pixel_data(tag: Tag) -> bool {
     matches!(tag, tags::PIXEL_DATA | tags::FLOAT_PIXEL_DATA | tags::DOUBLE_FLOAT_PIXEL_DATA)
 }
 
+#[derive(Clone, Copy)]
 struct Walker<'a> {
     data: &'a [u8],
     encoding: Encoding,
+    /// The parser will read this too.
+    parsed: bool,
 }
 
 /// An element's header.
 struct Header {
     tag: Tag,
-    /// `None` in Implicit VR and for items.
+    /// In Implicit VR that of the dictionary, as the parser has it; `None` for items.
     vr: Option<VR>,
     /// `None`: undefined.
     length: Option<u32>,
@@ -254,8 +268,10 @@ impl Walker<'_> {
 
     fn header(&self, at: usize) -> Result<Header> {
         let tag = Tag(self.u16(at)?, self.u16(at + 2)?);
-        let (vr, length, value) = if tag.group() == 0xFFFE || !self.encoding.explicit {
+        let (vr, length, value) = if tag.group() == 0xFFFE {
             (None, self.u32(at + 4)?, at + 8)
+        } else if !self.encoding.explicit {
+            (Some(dictionary_vr(tag)), self.u32(at + 4)?, at + 8)
         } else {
             // An unknown VR has the long form, as every VR added since 1993 (PS3.5 §7.1.2).
             let vr = VR::from_binary(self.bytes(at + 4)?).unwrap_or(VR::UN);
@@ -273,56 +289,56 @@ impl Walker<'_> {
         match header.length {
             Some(length) => {
                 let end = self.end_of(header.value, length)?;
-                if self.is_sequence(header) {
-                    self.items(header.value, Some(end), depth + 1)?;
+                if header.vr == Some(VR::SQ) {
+                    self.up_to(end).items(header.value, Ends::AtLength, depth + 1)?;
                 }
                 Ok(end)
             }
-            None if matches!(header.vr, Some(VR::OB | VR::OW)) => self.fragments_end(header.value),
-            // PS3.5 §6.2.2: UN of undefined length holds Implicit VR Little Endian.
-            None if header.vr == Some(VR::UN) => {
-                Walker { data: self.data, encoding: Encoding::IMPLICIT_LITTLE }.items(
-                    header.value,
-                    None,
-                    depth + 1,
-                )
+            None if header.tag == tags::PIXEL_DATA => self.fragments_end(header.value),
+            None if header.vr == Some(VR::UN) && self.encoding.explicit => {
+                self.unknown_sequence_end(header, depth)
             }
-            None => self.items(header.value, None, depth + 1),
+            None => self.items(header.value, Ends::AtDelimiter, depth + 1),
         }
     }
 
-    fn is_sequence(&self, header: &Header) -> bool {
-        match header.vr {
-            Some(vr) => vr == VR::SQ,
-            // Implicit VR: a value that begins with an item is one, or harmlessly looks like one.
-            None => self
-                .header(header.value)
-                .is_ok_and(|first| first.tag == ITEM && header.length != Some(0)),
+    /// PS3.5 §6.2.2: UN of undefined length holds Implicit VR Little Endian. A parser that reads on
+    /// in the encoding around it must find the same end.
+    fn unknown_sequence_end(&self, header: &Header, depth: usize) -> Result<usize> {
+        let implicit = Walker { encoding: Encoding::IMPLICIT_LITTLE, ..*self };
+        let end = implicit.items(header.value, Ends::AtDelimiter, depth + 1)?;
+        if self.parsed && self.items(header.value, Ends::AtDelimiter, depth + 1)? != end {
+            return Err(RenderError::damaged("a sequence of unknown elements has no clear end"));
         }
+        Ok(end)
+    }
+
+    /// The same, blind for what comes after `end`: no item reaches beyond the one around it.
+    fn up_to(&self, end: usize) -> Self {
+        Walker { data: &self.data[..end], ..*self }
     }
 
     fn end_of(&self, start: usize, length: u32) -> Result<usize> {
         start
             .checked_add(length as usize)
             .filter(|&end| end <= self.data.len())
-            .ok_or_else(|| RenderError::damaged("an element is longer than the file"))
+            .ok_or_else(|| RenderError::damaged("an element is longer than what it is part of"))
     }
 
-    /// Walks items up to `end`, or to the delimiter; returns where they end.
-    fn items(&self, mut at: usize, end: Option<usize>, depth: usize) -> Result<usize> {
+    /// Walks items to their end, and returns where that is.
+    fn items(&self, mut at: usize, ends: Ends, depth: usize) -> Result<usize> {
         if depth > DEEPEST {
             return Err(RenderError::damaged("its sequences are nested too deeply"));
         }
-        while end.is_none_or(|end| at < end) {
+        while ends == Ends::AtDelimiter || at < self.data.len() {
             let item = self.header(at)?;
             match (item.tag, item.length) {
-                (SEQUENCE_END, _) => return Ok(item.value),
+                (SEQUENCE_END, _) => return self.delimited(item.value, ends),
                 (ITEM, Some(length)) => {
-                    let item_end = self.end_of(item.value, length)?;
-                    self.elements(item.value, Some(item_end), depth)?;
-                    at = item_end;
+                    let end = self.end_of(item.value, length)?;
+                    at = self.up_to(end).elements(item.value, Ends::AtLength, depth)?;
                 }
-                (ITEM, None) => at = self.elements(item.value, None, depth)?,
+                (ITEM, None) => at = self.elements(item.value, Ends::AtDelimiter, depth)?,
                 _ => {
                     return Err(RenderError::damaged("a sequence holds something that is no item"));
                 }
@@ -331,16 +347,25 @@ impl Walker<'_> {
         Ok(at)
     }
 
-    /// Walks the elements of an item up to `end`, or to the delimiter; returns where they end.
-    fn elements(&self, mut at: usize, end: Option<usize>, depth: usize) -> Result<usize> {
-        while end.is_none_or(|end| at < end) {
+    /// Walks the elements of an item to their end, and returns where that is.
+    fn elements(&self, mut at: usize, ends: Ends, depth: usize) -> Result<usize> {
+        while ends == Ends::AtDelimiter || at < self.data.len() {
             let header = self.header(at)?;
             if header.tag == ITEM_END {
-                return Ok(header.value);
+                return self.delimited(header.value, ends);
             }
             at = self.value_end(&header, depth)?;
         }
         Ok(at)
+    }
+
+    /// The end behind a delimiter. Where there is a length as well, both must be the same end, or
+    /// the parser goes on where nobody walked.
+    fn delimited(&self, end: usize, ends: Ends) -> Result<usize> {
+        if ends == Ends::AtLength && end != self.data.len() {
+            return Err(RenderError::damaged("a sequence or an item ends twice"));
+        }
+        Ok(end)
     }
 
     /// Skips the fragments of nested pixel data (an icon).
@@ -367,6 +392,18 @@ impl Walker<'_> {
             truncated: length > there,
         }
     }
+}
+
+/// What ends a sequence or an item.
+#[derive(Clone, Copy, PartialEq)]
+enum Ends {
+    /// The end of the data walked, which is where its length says.
+    AtLength,
+    AtDelimiter,
+}
+
+fn dictionary_vr(tag: Tag) -> VR {
+    StandardDataDictionary.by_tag(tag).map_or(VR::UN, |entry| entry.vr().relaxed())
 }
 
 fn has_long_form(vr: VR) -> bool {
@@ -460,6 +497,63 @@ mod tests {
             nested.extend([0xFE, 0xFF, 0x00, 0xE0, 0xFF, 0xFF, 0xFF, 0xFF]);
         }
         assert!(matches!(read(&file(&[nested])), Err(RenderError::Damaged { .. })));
+    }
+
+    const DELIMITER: [u8; 8] = [0xFE, 0xFF, 0xDD, 0xE0, 0, 0, 0, 0];
+
+    fn item(length: u32, content: &[u8]) -> Vec<u8> {
+        let mut out = vec![0xFE, 0xFF, 0x00, 0xE0];
+        out.extend(length.to_le_bytes());
+        out.extend(content);
+        out
+    }
+
+    fn is_damaged(elements: &[Vec<u8>]) -> bool {
+        matches!(read(&file(elements)), Err(RenderError::Damaged { .. }))
+    }
+
+    #[test]
+    fn items_longer_than_their_sequence_are_refused_at_once() {
+        // Were each item walked to the end of the file, the time would double with each sequence.
+        let sequences: Vec<_> =
+            (0..60_u32).map(|n| element(8, 0x1140, b"SQ", &item((59 - n) * 20, &[]))).collect();
+        assert!(is_damaged(&sequences));
+    }
+
+    #[test]
+    fn a_delimiter_before_the_declared_end_is_refused() {
+        // The parser would go on behind it with this length of 4 GB.
+        let mut hidden = element(8, 8, b"OB", &[]);
+        hidden[8..12].copy_from_slice(&0xFFFF_FFF0_u32.to_le_bytes());
+        assert!(is_damaged(&[element(8, 0x1140, b"SQ", &[&DELIMITER[..], &hidden].concat())]));
+        let end_of_item = [0xFE, 0xFF, 0x0D, 0xE0, 0, 0, 0, 0];
+        let content = [&end_of_item[..], &hidden].concat();
+        let items = item(content.len() as u32, &content);
+        assert!(is_damaged(&[element(8, 0x1140, b"SQ", &items)]));
+        // At the declared end it is harmless.
+        let harmless = element(8, 0x1140, b"SQ", &[&item(0, &[])[..], &DELIMITER].concat());
+        assert!(read(&file(&[harmless])).is_ok());
+    }
+
+    #[test]
+    fn only_pixel_data_are_fragments() {
+        // To the parser, this is an item with an element of 4 GB.
+        let mut hidden = element(8, 8, b"OB", &[]);
+        hidden[8..12].copy_from_slice(&0xFFFF_FFF0_u32.to_le_bytes());
+        let mut bytes = element(8, 9, b"OB", &item(12, &hidden));
+        bytes[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+        bytes.extend(DELIMITER);
+        assert!(is_damaged(&[bytes]));
+    }
+
+    #[test]
+    fn unknown_sequences_are_left_out() {
+        let mut unknown = element(8, 9, b"UN", &item(12, &[8, 0, 8, 0, 4, 0, 0, 0, 1, 2, 3, 4]));
+        unknown[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+        unknown.extend(DELIMITER);
+        let read = read(&file(&[unknown, element(0x28, 0x10, b"US", &[2, 0])])).unwrap();
+        assert!(read.dataset.get(Tag(8, 9)).is_none());
+        assert!(read.dataset.get(tags::ROWS).is_some());
     }
 
     #[test]

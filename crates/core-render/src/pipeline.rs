@@ -11,7 +11,7 @@
 //!   -> bytes                                     encode
 //! ```
 
-use crate::attributes::{ImageAttributes, Voi};
+use crate::attributes::{ImageAttributes, Modality, Voi};
 use crate::codec::{self, Decoded, Encoded, SampleSpace};
 use crate::colour::icc;
 use crate::colour::rgb::to_rgb;
@@ -81,16 +81,33 @@ fn run_if(
 }
 
 /// Design §3: averaging stored values before the VOI is harmless for colour, and for grey that has
-/// nothing but a picture in its cells. Without a window the frame's true extremes are needed.
+/// nothing but a picture in its cells, through a curve without steps.
 fn may_be_decoded_smaller(attributes: &ImageAttributes, spec: &RenderSpec) -> bool {
     let overlays = spec.overlays == Overlays::Draw && !attributes.overlays.is_empty();
-    let has_window = spec.window.is_some() || attributes.voi != Voi::None;
-    let plain_grey = has_window
+    let plain_grey = is_gentle(attributes, spec)
         && attributes.padding.is_none()
         && attributes.palette.is_none()
         && !attributes.segmentation
         && !attributes.overlays.iter().any(|overlay| overlay.is_embedded());
     !overlays && (attributes.samples_per_pixel == 3 || plain_grey)
+}
+
+/// Whether the grey curve rises slowly: over an eighth of the stored range or more. Across a steeper
+/// one, the mean of two pixels is drawn far from the mean of what they are drawn as.
+///
+/// Without a window the frame's true extremes are needed, so it counts as steep.
+fn is_gentle(attributes: &ImageAttributes, spec: &RenderSpec) -> bool {
+    let slope = match attributes.modality {
+        Modality::Identity => 1.0,
+        Modality::Rescale { slope, .. } => slope.abs(),
+        Modality::Lut(_) => return false,
+    };
+    let width = match (spec.window, &attributes.voi) {
+        (Some(window), _) | (None, &Voi::Window(window)) => window.width(),
+        (None, Voi::Lut(lut)) => lut.len() as f64,
+        (None, Voi::Range { .. } | Voi::None) => return false,
+    };
+    width / slope * 8.0 >= f64::from(attributes.bits_stored.min(31)).exp2()
 }
 
 fn is_lossless(syntax: &dicomweb_types::TransferSyntax) -> bool {
@@ -114,12 +131,12 @@ fn draw(
     let (channels, data) = match (decoded.space, &attributes.palette) {
         (SampleSpace::Single, Some(palette)) => {
             let curve = curve(&decoded, attributes, spec);
-            let table = palette.table(decoded.layout, |stored| curve.display(stored));
-            (Channels::Rgb, index_palette(&decoded, &table)?)
+            let table = || palette.table(decoded.layout, |stored| curve.display(stored));
+            (Channels::Rgb, index_palette(&decoded, table)?)
         }
         (SampleSpace::Single, None) => {
             let curve = curve(&decoded, attributes, spec);
-            let table = || curve.table(decoded.layout);
+            let table = |range| curve.table(decoded.layout, range);
             let display = |stored| curve.display(stored);
             (Channels::Grey, decoded.cells.map(decoded.layout, table, display))
         }
@@ -172,16 +189,19 @@ fn curve<'a>(decoded: &Decoded, attributes: &'a ImageAttributes, spec: &RenderSp
     Curve { modality, voi, inverse: attributes.inverse, padding }
 }
 
-fn index_palette(decoded: &Decoded, table: &[[u8; 3]]) -> Result<Vec<u8>> {
+fn index_palette(decoded: &Decoded, table: impl FnOnce() -> Vec<[u8; 3]>) -> Result<Vec<u8>> {
     use crate::pixel::cells::Cells;
-    let colour = |cell: u32| table[decoded.layout.index(cell) as usize];
-    match &decoded.cells {
-        Cells::U8(cells) => Ok(cells.iter().flat_map(|&cell| colour(u32::from(cell))).collect()),
-        Cells::U16(cells) => Ok(cells.iter().flat_map(|&cell| colour(u32::from(cell))).collect()),
-        Cells::U32(_) | Cells::F32(_) | Cells::F64(_) => {
-            Err(RenderError::unsupported("PALETTE COLOR of more than 16 bits"))
-        }
+    // Before the table is made: it has 2^bits entries.
+    if matches!(decoded.cells, Cells::U32(_) | Cells::F32(_) | Cells::F64(_)) {
+        return Err(RenderError::unsupported("PALETTE COLOR of more than 16 bits"));
     }
+    let table = table();
+    let colour = |cell: u32| table[decoded.layout.index(cell) as usize];
+    Ok(match &decoded.cells {
+        Cells::U8(cells) => cells.iter().flat_map(|&cell| colour(u32::from(cell))).collect(),
+        Cells::U16(cells) => cells.iter().flat_map(|&cell| colour(u32::from(cell))).collect(),
+        Cells::U32(_) | Cells::F32(_) | Cells::F64(_) => Vec::new(),
+    })
 }
 
 #[cfg(test)]
@@ -199,13 +219,17 @@ mod tests {
                 bytes: std::fs::read(file).unwrap().into(),
                 frame: FrameChoice::Number(dicomweb_types::FrameNumber::FIRST),
             },
-            spec: RenderSpec {
-                window: None,
-                framing: Framing::FitWithin(longest.try_into().unwrap()),
-                output: Output::Png,
-                overlays: Overlays::Omit,
-            },
+            spec: spec(longest),
             limits: Limits::default(),
+        }
+    }
+
+    fn spec(longest: u32) -> RenderSpec {
+        RenderSpec {
+            window: None,
+            framing: Framing::FitWithin(longest.try_into().unwrap()),
+            output: Output::Png,
+            overlays: Overlays::Omit,
         }
     }
 
@@ -215,6 +239,24 @@ mod tests {
         assert_eq!(a.len(), b.len());
         let squares: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)).sum();
         10.0 * (65025.0 * a.len() as f64 / squares.max(1e-9)).log10()
+    }
+
+    #[test]
+    fn steep_windows_and_missing_ones_are_decoded_in_full() {
+        let window = |text: &str| Some(text.parse().unwrap());
+        let reducible = |window, modality| {
+            let mut attributes = crate::attributes::tests::image(8, 8, 16);
+            attributes.bits_stored = 12;
+            attributes.modality = modality;
+            let spec = RenderSpec { window, ..spec(64) };
+            may_be_decoded_smaller(&attributes, &spec)
+        };
+        let tenth = || Modality::Rescale { slope: 0.1, intercept: 0.0 };
+        assert!(reducible(window("2048,4096,linear"), Modality::Identity));
+        assert!(!reducible(window("2048,400,linear"), Modality::Identity));
+        assert!(reducible(window("200,400,linear"), tenth()));
+        assert!(!reducible(window("40,1,linear"), tenth()));
+        assert!(!reducible(None, Modality::Identity));
     }
 
     /// Design §3: reduced decoding stays within 35 dB of the full path.

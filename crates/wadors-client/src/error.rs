@@ -75,8 +75,8 @@ impl UpstreamError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Status { status, .. } | Self::Redirected { status } => Some(*status),
-            Self::Empty => Some(204),
             Self::Unreachable { .. }
+            | Self::Empty
             | Self::Timeout
             | Self::TooLarge { .. }
             | Self::Malformed { .. }

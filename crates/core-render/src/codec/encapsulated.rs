@@ -73,10 +73,19 @@ impl Frames {
             .get(frame.index())
             .cloned()
             .ok_or_else(|| RenderError::FrameOutOfRange { frame, frames: self.count() })?;
-        Ok(match &self.fragments[range] {
+        Ok(self.join(range))
+    }
+
+    /// All fragments, joined: the one stream of a video.
+    pub(crate) fn joined(&self) -> Bytes {
+        self.join(0..self.fragments.len())
+    }
+
+    fn join(&self, range: Range<usize>) -> Bytes {
+        match &self.fragments[range] {
             [one] => self.value.slice(one.bytes.clone()),
             many => many.iter().flat_map(|part| &self.value[part.bytes.clone()]).copied().collect(),
-        })
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod jpeg2000;
 mod jpeg_ls;
 mod jpeg_xl;
 mod rle;
+pub(crate) mod video;
 
 use std::io::Read;
 
@@ -62,6 +63,12 @@ impl Encoded<'_> {
         (0..8).take_while(|&n| f64::from(2_u32 << n) * kept <= density).count() as u8
     }
 
+    /// The longest side of the picture that a whole frame would make at the density of the one asked
+    /// for.
+    fn longest_side(&self, columns: u32, rows: u32) -> f64 {
+        f64::from(columns.max(rows)) / (self.density)(columns, rows)
+    }
+
     /// Whether averaging coded samples averages stored values: not where a sign is coded as a high
     /// bit, nor where unused bits are coded along.
     fn averages(&self, precision: u8, signed_codestream: bool) -> bool {
@@ -81,6 +88,7 @@ pub(crate) enum Codec {
     JpegLs,
     Jpeg2000,
     JpegXl,
+    Video,
 }
 
 impl Codec {
@@ -103,6 +111,7 @@ impl Codec {
             | Htj2kLosslessRpcl
             | Htj2k => Self::Jpeg2000,
             JpegXlLossless | JpegXlRecompression | TransferSyntax::JpegXl => Self::JpegXl,
+            Other(_) if syntax.is_video() => Self::Video,
             Other(uid) => return Err(RenderError::unsupported(format!("transfer syntax {uid}"))),
         })
     }
@@ -125,7 +134,9 @@ impl Codec {
     fn choose(syntax: &TransferSyntax, bytes: &[u8], warnings: &mut Vec<String>) -> Result<Self> {
         let declared = Self::of(syntax)?;
         match Self::sniff(bytes) {
-            Some(found) if found != declared && declared != Self::DeflatedFrame => {
+            Some(found)
+                if found != declared && !matches!(declared, Self::DeflatedFrame | Self::Video) =>
+            {
                 // Native cells may begin like a codestream by chance, but not where they are short
                 // of a frame; those reach us as encapsulated data under a native syntax.
                 if declared == Self::Native && !syntax.is_encapsulated() && found != Self::Jpeg {
@@ -160,6 +171,7 @@ pub(crate) fn decode(
         Codec::JpegLs => jpeg_ls::decode(encoded, warnings),
         Codec::Jpeg2000 => jpeg2000::decode(encoded, warnings),
         Codec::JpegXl => jpeg_xl::decode(encoded),
+        Codec::Video => video::decode(encoded),
     }?;
     decoded.check_complete()?;
     Ok(decoded)

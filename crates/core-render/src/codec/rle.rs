@@ -10,7 +10,9 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
     let pixels = attributes.rows as usize * attributes.columns as usize;
     let segments = segments(encoded.bytes)?;
     let cells = match attributes.cell_kind {
-        CellKind::Integer(1) => one_bit(segments.first().copied().unwrap_or(&[]), pixels, warnings),
+        CellKind::Integer(1) => {
+            one_bit(segments.first().copied().unwrap_or(&[]), pixels, warnings)?
+        }
         CellKind::Integer(bits @ (8 | 16 | 32)) => {
             let samples = usize::from(attributes.samples_per_pixel);
             let planes = samples * usize::from(bits) / 8;
@@ -21,7 +23,7 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
             let planes: Vec<Vec<u8>> = segments[..planes]
                 .iter()
                 .map(|segment| unpack(segment, pixels, warnings))
-                .collect();
+                .collect::<Result<_>>()?;
             assemble(&planes, samples, usize::from(bits) / 8, pixels)
         }
         _ => return Err(RenderError::decode("RLE", "cells of this kind cannot be RLE")),
@@ -47,10 +49,28 @@ fn segments(frame: &[u8]) -> Result<Vec<&[u8]>> {
 }
 
 /// Expands one segment to exactly `length` bytes: what runs over is dropped, what is short is 0.
-fn unpack(segment: &[u8], length: usize, warnings: &mut Vec<String>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(length);
+///
+/// # Errors
+/// Less than half is there: memory must not follow what a few bytes declare.
+fn unpack(segment: &[u8], length: usize, warnings: &mut Vec<String>) -> Result<Vec<u8>> {
+    let mut out = expand(segment, length);
+    if out.len() < length.div_ceil(2) {
+        let reason = format!("a segment holds {} of {length} bytes", out.len());
+        return Err(RenderError::decode("RLE", reason));
+    }
+    if out.len() < length {
+        warnings.push("RLE: a segment is shorter than the frame".to_owned());
+    }
+    out.resize(length, 0);
+    Ok(out)
+}
+
+/// What a segment holds, up to `most` bytes.
+fn expand(segment: &[u8], most: usize) -> Vec<u8> {
+    // Two bytes make 128 at most.
+    let mut out = Vec::with_capacity(most.min(segment.len() * 64));
     let mut rest = segment;
-    while out.len() < length {
+    while out.len() < most {
         let Some((&control, after)) = rest.split_first() else { break };
         let control = control as i8;
         rest = match control {
@@ -67,22 +87,20 @@ fn unpack(segment: &[u8], length: usize, warnings: &mut Vec<String>) -> Vec<u8> 
             -128 => after,
         };
     }
-    if out.len() < length {
-        warnings.push("RLE: a segment is shorter than the frame".to_owned());
-    }
-    out.resize(length, 0);
+    out.truncate(most);
     out
 }
 
 /// 1-bit frames are packed before they are coded; some writers code a byte per pixel.
-fn one_bit(segment: &[u8], pixels: usize, warnings: &mut Vec<String>) -> Cells {
-    let mut bytes = unpack(segment, pixels, &mut Vec::new());
-    if bytes[pixels.div_ceil(8).min(pixels)..].iter().any(|&byte| byte != 0) {
-        return Cells::U8(bytes.into());
+fn one_bit(segment: &[u8], pixels: usize, warnings: &mut Vec<String>) -> Result<Cells> {
+    let packed = pixels.div_ceil(8);
+    let bytes = expand(segment, pixels);
+    if bytes.get(packed..).is_some_and(|rest| rest.iter().any(|&byte| byte != 0)) {
+        return Ok(Cells::U8(unpack(segment, pixels, warnings)?.into()));
     }
-    bytes = unpack(segment, pixels.div_ceil(8), warnings);
+    let bytes = unpack(segment, packed, warnings)?;
     let bits = bytes.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
-    Cells::U8(bits.take(pixels).collect())
+    Ok(Cells::U8(bits.take(pixels).collect()))
 }
 
 /// Byte planes, most significant first for each sample, to interleaved cells.
@@ -159,10 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn a_short_segment_is_filled_with_a_warning() {
-        let (cells, warnings) = decoded(&frame(&[&[0, 9]]), 8, 1, 4).unwrap();
-        assert!(matches!(cells, Cells::U8(cells) if cells.as_ref() == [9, 0, 0, 0]));
+    fn a_short_segment_is_filled_with_a_warning_if_half_is_there() {
+        let (cells, warnings) = decoded(&frame(&[&[1, 9, 8]]), 8, 1, 4).unwrap();
+        assert!(matches!(cells, Cells::U8(cells) if cells.as_ref() == [9, 8, 0, 0]));
         assert_eq!(warnings, 1);
+        let result = decoded(&frame(&[&[1, 9, 8]]), 8, 1, 5);
+        assert!(matches!(result, Err(RenderError::Decode { .. })));
     }
 
     #[test]

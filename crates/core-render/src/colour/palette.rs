@@ -151,6 +151,10 @@ fn expand_into(
         }
         let (&opcode, &length) = (words.get(at)?, words.get(at + 1)?);
         let length = usize::from(length);
+        // Segments of nothing, replayed by other segments, would take for ever to fill no table.
+        if length == 0 {
+            return None;
+        }
         match opcode {
             0 => {
                 out.extend_from_slice(words.get(at + 2..at + 2 + length)?);
@@ -202,6 +206,7 @@ mod tests {
         assert_eq!(expand_segments(&[0, 9, 1], 6), [], "fewer values than promised");
         assert_eq!(expand_segments(&[0, 1, 3, 7, 7], 6), [3], "unknown opcode");
         assert_eq!(expand_segments(&[0, 1, 3, 2, 1, 6, 0], 6).len(), 1, "indirect to indirect");
+        assert_eq!(expand_segments(&[0, 1, 3, 0, 0, 0, 1, 7], 6), [3], "a segment of nothing");
         let many: Vec<u16> =
             std::iter::once([0, 1, 0]).chain((0..100).map(|_| [1, 65_535, 9])).flatten().collect();
         assert_eq!(expand_segments(&many, 256).len(), 256, "bounded by the entries");

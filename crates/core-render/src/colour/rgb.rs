@@ -36,7 +36,7 @@ fn scale(cells: Cells, layout: BitLayout) -> Bytes {
             let to_eight = |value: f64| (value * 255.0 / full_scale + 0.5).floor() as u8;
             // The sign has no meaning in a colour sample.
             let layout = BitLayout { signed: false, ..layout };
-            let table = || (0..1_u32 << layout.bits).map(|v| to_eight(f64::from(v))).collect();
+            let table = |_| (0..1_u32 << layout.bits).map(|v| to_eight(f64::from(v))).collect();
             other.map(layout, table, to_eight).into()
         }
     }

@@ -3,6 +3,8 @@
 //! One function describes it; for cells of up to 16 bits it is sampled once into a table, so that
 //! the cost per pixel does not depend on what the function does.
 
+use std::ops::RangeInclusive;
+
 use crate::attributes::{Modality, Padding, Voi};
 use crate::pixel::cells::BitLayout;
 use crate::spec::Window;
@@ -40,9 +42,14 @@ impl Curve<'_> {
         (y * 255.0 + 0.5).floor() as u8
     }
 
-    /// The display value of every sample that `layout` can hold, indexed by its unsigned bits.
-    pub(crate) fn table(&self, layout: BitLayout) -> Vec<u8> {
-        (0..1_u32 << layout.bits).map(|bits| self.display(layout.value(bits) as f64)).collect()
+    /// The display values of the stored values in `range`, in a table over every sample that `layout`
+    /// can hold, indexed by its unsigned bits. The rest of it is 0.
+    pub(crate) fn table(&self, layout: BitLayout, range: RangeInclusive<i64>) -> Vec<u8> {
+        let mut table = vec![0; 1 << layout.bits];
+        for value in range {
+            table[layout.bits_of(value) as usize] = self.display(value as f64);
+        }
+        table
     }
 }
 
@@ -139,12 +146,17 @@ mod tests {
 
     #[test]
     fn tables_hold_signed_samples_at_their_bits() {
-        let table = curve(&Modality::Identity, 0.0, 16.0).table(BitLayout {
-            bits: 4,
-            shift: 0,
-            signed: true,
-        });
+        let layout = BitLayout { bits: 4, shift: 0, signed: true };
+        let table = curve(&Modality::Identity, 0.0, 16.0).table(layout, -8..=7);
         // Bits 0b1000 are −8, the lowest value; 0b0111 is 7, the highest.
         assert_eq!((table.len(), table[0b1000], table[0b0111]), (16, 0, 255));
+    }
+
+    #[test]
+    fn tables_are_filled_where_the_frame_has_values() {
+        let layout = BitLayout { bits: 16, shift: 0, signed: true };
+        let table = curve(&Modality::Identity, 0.0, 100.0).table(layout, -3..=60);
+        assert_eq!((table.len(), table[60], table[61]), (65_536, 255, 0));
+        assert!(table[usize::from(-3_i16 as u16)] > 0 && table[usize::from(-4_i16 as u16)] == 0);
     }
 }

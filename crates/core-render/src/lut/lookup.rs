@@ -85,9 +85,22 @@ impl Lut {
         self.first
     }
 
+    /// How many inputs have an entry of their own.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// What an entry reaches at most: 2^bits − 1.
     pub(crate) fn full_scale(&self) -> u16 {
         ((1_u32 << self.bits) - 1) as u16
+    }
+
+    /// The same table, taken to have the bits that its entries use, where they use less than a quarter
+    /// of what the descriptor claims: a table of 12-bit entries called 16-bit would draw a black
+    /// picture. `None` where there is nothing to correct.
+    pub(crate) fn narrowed(&self) -> Option<Self> {
+        let used = (u16::BITS - self.largest().leading_zeros()) as u8;
+        (used >= 1 && used + 2 <= self.bits).then(|| Self { bits: used, ..self.clone() })
     }
 
     /// The largest entry.
@@ -167,6 +180,18 @@ mod tests {
             let lut = Lut::new(shape, &form).unwrap();
             assert_eq!((0..4).map(|i| lut.at(i)).collect::<Vec<_>>(), [1, 2, 3, 4], "{form:?}");
         }
+    }
+
+    #[test]
+    fn a_claim_of_far_more_bits_than_are_used_is_corrected() {
+        let of = |bits, largest: u16| {
+            let data = PrimitiveValue::U16([0, largest][..].into());
+            Lut::new(descriptor(2, 0, bits, false), &data).unwrap().narrowed()
+        };
+        assert_eq!(of(16, 4095).unwrap().full_scale(), 4095);
+        assert_eq!(of(16, 20_000), None, "a dark table is not a wrong one");
+        assert_eq!(of(12, 4095), None);
+        assert_eq!(of(8, 0), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Decoded cells, before they mean anything, and how a sample sits in its cell (PS3.5 §8.1.1).
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 
 use crate::attributes::Padding;
@@ -31,9 +33,36 @@ impl BitLayout {
         (cell >> self.shift) & mask(self.bits)
     }
 
+    /// The bits of a stored value: the inverse of [`Self::value`].
+    pub(crate) fn bits_of(self, value: i64) -> u32 {
+        value as u32 & mask(self.bits)
+    }
+
     /// The stored value of a sample's bits.
     pub(crate) fn value(self, index: u32) -> i64 {
         sign_extend(i64::from(index), self.bits, self.signed)
+    }
+}
+
+impl BitLayout {
+    /// Every stored value that there can be.
+    pub(crate) fn all(self) -> RangeInclusive<i64> {
+        let count = 1_i64 << self.bits;
+        if self.signed { -count / 2..=count / 2 - 1 } else { 0..=count - 1 }
+    }
+
+    /// Lowest to highest stored value of these cells; all where finding out costs more than it saves.
+    fn range_of(self, cells: &[u16]) -> RangeInclusive<i64> {
+        if self.bits <= 12 {
+            return self.all();
+        }
+        // In 32 bits and without a branch, so that the compiler makes vectors of it.
+        let sign = if self.signed { 1_i32 << (self.bits - 1) } else { 0 };
+        let value = |cell: u16| (self.index(u32::from(cell)) as i32 ^ sign) - sign;
+        let range = cells
+            .iter()
+            .fold((i32::MAX, i32::MIN), |(low, high), &c| (low.min(value(c)), high.max(value(c))));
+        i64::from(range.0)..=i64::from(range.1)
     }
 }
 
@@ -69,24 +98,24 @@ impl Cells {
         }
     }
 
-    /// Maps every cell through a table over the sample's bits, or, where cells are wider than 16
-    /// bits, through the function itself.
+    /// Maps every cell through a table over the sample's bits, of which the stored values in a range
+    /// are needed; or, where cells are wider than 16 bits, through the function itself.
     pub(crate) fn map(
         &self,
         layout: BitLayout,
-        table: impl FnOnce() -> Vec<u8>,
+        table: impl FnOnce(RangeInclusive<i64>) -> Vec<u8>,
         function: impl Fn(f64) -> u8,
     ) -> Vec<u8> {
         match self {
             Self::U8(cells) => {
-                let table = table();
+                let table = table(layout.all());
                 // Every byte has an entry, so that the loop needs no masks.
                 let wide: [u8; 256] =
                     std::array::from_fn(|cell| table[layout.index(cell as u32) as usize]);
                 cells.iter().map(|&cell| wide[usize::from(cell)]).collect()
             }
             Self::U16(cells) => {
-                let table = table();
+                let table = table(layout.range_of(cells));
                 cells.iter().map(|&cell| table[layout.index(u32::from(cell)) as usize]).collect()
             }
             Self::U32(cells) => cells
@@ -174,6 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn the_range_of_cells_is_that_of_their_stored_values() {
+        let signed = BitLayout { bits: 16, shift: 0, signed: true };
+        assert_eq!(signed.range_of(&[0xFFFF, 3, 0x8000]), -32_768..=3);
+        let shifted = BitLayout { bits: 14, shift: 2, signed: true };
+        assert_eq!(shifted.range_of(&[0xFFFF, 0b1011]), -1..=2);
+        let narrow = BitLayout { bits: 8, shift: 0, signed: true };
+        assert_eq!(narrow.range_of(&[1]), -128..=127);
+        for value in signed.all() {
+            assert_eq!(signed.value(signed.bits_of(value)), value);
+        }
+    }
+
+    #[test]
     fn thirty_two_bits_are_read_whole() {
         let layout = BitLayout { bits: 32, shift: 0, signed: true };
         assert_eq!(layout.value(layout.index(u32::MAX)), -1);
@@ -183,7 +225,7 @@ mod tests {
     fn garbage_above_the_sample_is_ignored() {
         let layout = BitLayout { bits: 12, shift: 0, signed: false };
         let cells = Cells::U16(vec![0xF001, 0x0002]);
-        assert_eq!(cells.map(layout, || (0..=255).cycle().take(4096).collect(), |_| 0), [1, 2]);
+        assert_eq!(cells.map(layout, |_| (0..=255).cycle().take(4096).collect(), |_| 0), [1, 2]);
         assert_eq!(cells.range(layout, None, |v| v), (1.0, 2.0));
     }
 

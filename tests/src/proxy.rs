@@ -1,0 +1,280 @@
+//! The real binary: as a server behind its real door, and as a command.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use crate::{Reply, client, closed_port};
+
+/// How long the binary may take until it listens.
+const START: Duration = Duration::from_secs(60);
+
+/// `lightbox serve` as a child process on free ports; killed with the value.
+#[derive(Debug)]
+pub struct Proxy {
+    child: Child,
+    door: String,
+    admin: String,
+    log: Arc<Mutex<String>>,
+    client: reqwest::Client,
+}
+
+impl Proxy {
+    /// Serves in front of this upstream with the default configuration.
+    pub async fn start(upstream: &str) -> Self {
+        Self::start_with(upstream, &[]).await
+    }
+
+    /// The same with configuration keys set, through the environment.
+    pub async fn start_with(upstream: &str, keys: &[(&str, &str)]) -> Self {
+        let arguments = ["serve", "--upstream", upstream].map(OsString::from);
+        let keys = keys.iter().map(|(key, value)| (variable(key), (*value).to_owned())).collect();
+        Self::spawn(arguments.to_vec(), keys).await
+    }
+
+    /// `lightbox demo` over a folder, or over its own sample studies.
+    pub async fn demo(folder: Option<&Path>) -> Self {
+        let mut arguments = vec![OsString::from("demo")];
+        if let Some(folder) = folder {
+            arguments.extend([OsString::from("--folder"), folder.into()]);
+        }
+        Self::spawn(arguments, Vec::new()).await
+    }
+
+    async fn spawn(arguments: Vec<OsString>, keys: Vec<(String, String)>) -> Self {
+        // Waiting must not stop the origin that runs on the test's own thread.
+        let started = tokio::task::spawn_blocking(move || {
+            // A port that was free a moment ago may be another test's by now.
+            (0..5).find_map(|_| Self::try_spawn(&arguments, &keys))
+        });
+        started.await.expect("the proxy starts").expect("a free port is found")
+    }
+
+    /// `None` where it ended because an address was taken.
+    fn try_spawn(arguments: &[OsString], keys: &[(String, String)]) -> Option<Self> {
+        let [door, admin] = [(); 2].map(|()| format!("127.0.0.1:{}", closed_port()));
+        let mut child = command()
+            .args(arguments)
+            .args(["--listen", &door])
+            .env("LIGHTBOX_ADMIN_LISTEN", &admin)
+            .envs(keys.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary runs");
+        let log = Arc::new(Mutex::new(String::new()));
+        follow(child.stdout.take().expect("piped"), log.clone());
+        follow(child.stderr.take().expect("piped"), log.clone());
+        let mut proxy = Self { child, door, admin, log, client: client() };
+        let deadline = Instant::now() + START;
+        while Instant::now() < deadline {
+            let listens = TcpStream::connect(&proxy.door).is_ok();
+            if proxy.is_alive() && listens {
+                return Some(proxy);
+            }
+            if !proxy.is_alive() {
+                let said = proxy.log();
+                assert!(said.contains("cannot listen"), "the proxy ended at its start:\n{said}");
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the proxy does not listen; it said:\n{}", proxy.log());
+    }
+
+    /// `http://127.0.0.1:PORT`, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.door)
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.door
+    }
+
+    /// `http://127.0.0.1:PORT` of the admin listener.
+    pub fn admin_url(&self) -> String {
+        format!("http://{}", self.admin)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote so far, to both its streams.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// GET of a path with its query, read to the end.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.get_with(path, &[]).await
+    }
+
+    /// The same with headers.
+    pub async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Reply {
+        self.send(http::Method::GET, path, headers).await
+    }
+
+    /// A request without a body.
+    pub async fn send(&self, method: http::Method, path: &str, headers: &[(&str, &str)]) -> Reply {
+        let response = self.request(method, path, headers).send().await;
+        Reply::read(
+            response.unwrap_or_else(|e| panic!("{path}: {e}; the proxy said:\n{}", self.log())),
+        )
+        .await
+    }
+
+    /// A request to be completed by the test.
+    pub fn request(
+        &self,
+        method: http::Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.url()));
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+    }
+
+    /// The largest resident memory of the process so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        peak_memory(self.pid())
+    }
+
+    /// Whether the process still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends a signal by name: `TERM`, `INT`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} was sent");
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("still running after {within:?}; it said:\n{}", self.log());
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Failing means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+/// Runs `lightbox` with these arguments, in this directory, to its end.
+pub fn lightbox(directory: &Path, arguments: &[&str]) -> Finished {
+    let output = command()
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs");
+    Finished {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Where the binary under test is: `LIGHTBOX_BIN`, else built here and now beside this test.
+pub fn lightbox_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("LIGHTBOX_BIN") {
+        Some(path) => path.into(),
+        None => build(),
+    })
+}
+
+/// The largest resident memory of a process so far, in bytes.
+pub fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+    let kibibytes = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
+    kibibytes * 1024
+}
+
+/// The binary without any configuration of the caller's environment.
+fn command() -> Command {
+    let mut command = Command::new(lightbox_binary());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("LIGHTBOX_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Cargo gives a test no path to another package's binary, and builds none for it.
+fn build() -> PathBuf {
+    let here = std::env::current_exe().expect("a process knows its file");
+    // target/PROFILE/deps/TEST
+    let directory = here.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--workspace", "--bin", "lightbox"]).current_dir(repository());
+    match directory.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => {}
+        Some(profile) => drop(cargo.args(["--profile", profile])),
+    }
+    let built = cargo.status().expect("cargo runs");
+    assert!(built.success(), "cargo builds the binary");
+    directory.join("lightbox")
+}
+
+/// The root of the repository.
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
+}
+
+fn follow(stream: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}
+
+/// The environment variable of a configuration key.
+fn variable(key: &str) -> String {
+    format!("LIGHTBOX_{}", key.to_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_used_memory() {
+        assert!(peak_memory(std::process::id()) > 1 << 20);
+    }
+}
