@@ -646,6 +646,7 @@ fn r4_21_a_supplemental_palette_colours_the_values_from_its_first_on() {
 fn r4_22_an_enhanced_palette_is_left_out_with_a_warning() {
     let assignment = DataSet::new().cs(tags::DATA_TYPE, "ULTRASOUND");
     let data = grey16(&[0, 85, 255])
+        .cs(tags::PIXEL_PRESENTATION, "MIXED")
         .sequence(tags::DATA_FRAME_ASSIGNMENT_SEQUENCE, [assignment])
         .sequence(tags::ENHANCED_PALETTE_COLOR_LOOKUP_TABLE_SEQUENCE, [DataSet::new()]);
     let picture = drawn(&data).pixels();
