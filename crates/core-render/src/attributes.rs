@@ -1,5 +1,7 @@
 //! Data set to the attributes of one frame. Functional groups are resolved here and nowhere else.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -164,12 +166,12 @@ pub enum Voi {
 }
 
 /// Stored values that are no image (PS3.3 C.7.5.1.1.2), inclusive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Padding {
     /// The lowest.
-    pub first: i64,
+    pub first: f64,
     /// The highest.
-    pub last: i64,
+    pub last: f64,
 }
 
 impl ImageAttributes {
@@ -227,6 +229,48 @@ impl ImageAttributes {
             icc_profile: icc_profile(dataset, &groups),
             warnings,
         })
+    }
+
+    /// Refuses what [`Self::of_frame`] never makes: attributes may have come from another process, and
+    /// every later stage relies on them.
+    pub(crate) fn check(&self) -> Result<()> {
+        let must = |legal: bool, attribute, problem: &str| match legal {
+            true => Ok(()),
+            false => Err(RenderError::attribute(attribute, problem)),
+        };
+        let (allocated, stored, high) = (self.bits_allocated, self.bits_stored, self.high_bit);
+        let cell = match self.cell_kind {
+            CellKind::Integer(bits @ (1 | 8 | 16 | 32)) => Some(bits),
+            CellKind::Integer(_) => None,
+            CellKind::Float => Some(32),
+            CellKind::Double => Some(64),
+        };
+        let samples = self.photometric.samples_per_pixel();
+        let overlays = self.overlays.iter().all(OverlayPlane::is_legal);
+        must(self.rows > 0, "Rows", "is 0")?;
+        must(self.columns > 0, "Columns", "is 0")?;
+        must(self.samples_per_pixel == samples, "Samples per Pixel", "is not the photometric's")?;
+        must(cell == Some(allocated), "Bits Allocated", "is not that of the cells")?;
+        must((1..=allocated).contains(&stored), "Bits Stored", "does not fit Bits Allocated")?;
+        must((stored - 1..allocated).contains(&high), "High Bit", "does not fit the other bits")?;
+        must(ASPECTS.contains(&self.pixel_aspect), "Pixel Aspect Ratio", "is beyond belief")?;
+        must(self.luts().all(Lut::is_legal), "LUT Descriptor", "is illegal")?;
+        must(overlays, "Overlay Bit Position", "is illegal")?;
+        must(self.shutter.as_ref().is_none_or(Shutter::is_legal), "Shutter Shape", "is illegal")
+    }
+
+    /// The lookup tables, those of the palette too.
+    fn luts(&self) -> impl Iterator<Item = &Lut> {
+        let modality = match &self.modality {
+            Modality::Lut(lut) => Some(lut),
+            Modality::Identity | Modality::Rescale { .. } => None,
+        };
+        let voi = match &self.voi {
+            Voi::Lut(lut) => Some(lut),
+            Voi::None | Voi::Window(_) | Voi::Range { .. } => None,
+        };
+        let palette = self.palette.iter().flat_map(Palette::tables);
+        modality.into_iter().chain(voi).chain(palette)
     }
 
     /// Whether native pixel data hold chroma once for two pixels (R4.5).
@@ -476,17 +520,34 @@ fn is_inverse(dataset: &InMemDicomObject, photometric: Photometric) -> bool {
             && text(dataset, tags::PRESENTATION_LUT_SHAPE).as_deref() == Some("INVERSE")
 }
 
+/// R4.17: of monochrome and palette images, whole numbers or floats (C.7.5.1.1.2).
 fn padding(dataset: &InMemDicomObject, bits: &Bits, photometric: Photometric) -> Option<Padding> {
-    let monochrome = matches!(photometric, Photometric::Monochrome1 | Photometric::Monochrome2);
-    if !monochrome || !matches!(bits.kind, CellKind::Integer(_)) {
+    if photometric.samples_per_pixel() != 1 {
         return None;
     }
-    // R4.17: written with the wrong sign often enough; only the stored bits count.
-    let stored = |value| sign_extend(value, bits.stored as u8, bits.signed);
-    let value = stored(integer(dataset, tags::PIXEL_PADDING_VALUE)?);
-    let limit = integer(dataset, tags::PIXEL_PADDING_RANGE_LIMIT).map_or(value, stored);
+    let (value, limit) = match bits.kind {
+        CellKind::Integer(_) => {
+            // Written with the wrong sign often enough; only the stored bits count.
+            let stored = |tag| {
+                integer(dataset, tag).map(|v| sign_extend(v, bits.stored as u8, bits.signed) as f64)
+            };
+            (stored(tags::PIXEL_PADDING_VALUE)?, stored(tags::PIXEL_PADDING_RANGE_LIMIT))
+        }
+        CellKind::Float => (
+            number(dataset, tags::FLOAT_PIXEL_PADDING_VALUE)?,
+            number(dataset, tags::FLOAT_PIXEL_PADDING_RANGE_LIMIT),
+        ),
+        CellKind::Double => (
+            number(dataset, tags::DOUBLE_FLOAT_PIXEL_PADDING_VALUE)?,
+            number(dataset, tags::DOUBLE_FLOAT_PIXEL_PADDING_RANGE_LIMIT),
+        ),
+    };
+    let limit = limit.unwrap_or(value);
     Some(Padding { first: value.min(limit), last: value.max(limit) })
 }
+
+/// Beyond these it is a mistake in the file, and would make a line of the picture.
+const ASPECTS: RangeInclusive<f64> = 0.05..=20.0;
 
 /// Height over width of a pixel: Pixel Aspect Ratio, else one of the spacings (R4.28).
 fn pixel_aspect(dataset: &InMemDicomObject, groups: &FunctionalGroups<'_>) -> f64 {
@@ -501,8 +562,7 @@ fn pixel_aspect(dataset: &InMemDicomObject, groups: &FunctionalGroups<'_>) -> f6
     .into_iter()
     .find_map(|tag| ratio(dataset, tag))
     .or(spacing)
-    // Beyond this it is a mistake in the file, and would make a line of the picture.
-    .filter(|aspect| (0.05..=20.0).contains(aspect))
+    .filter(|aspect| ASPECTS.contains(aspect))
     .unwrap_or(1.0)
 }
 
@@ -633,6 +693,32 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn attributes_that_do_not_fit_each_other_are_refused() {
+        assert_eq!(read(&dataset()).check(), Ok(()));
+        let spoilt: [fn(&mut ImageAttributes); 11] = [
+            |a| a.rows = 0,
+            |a| a.columns = 0,
+            |a| a.samples_per_pixel = 3,
+            |a| a.bits_allocated = 8,
+            |a| a.cell_kind = CellKind::Integer(12),
+            |a| a.bits_stored = 17,
+            |a| a.bits_stored = 0,
+            |a| a.high_bit = 10,
+            |a| a.high_bit = 16,
+            |a| a.pixel_aspect = f64::NAN,
+            |a| a.modality = Modality::Lut(serde_json::from_str(NO_ENTRIES).unwrap()),
+        ];
+        for (case, spoil) in spoilt.iter().enumerate() {
+            let mut attributes = read(&dataset());
+            spoil(&mut attributes);
+            let result = attributes.check();
+            assert!(matches!(result, Err(RenderError::Attribute { .. })), "case {case}");
+        }
+    }
+
+    const NO_ENTRIES: &str = r#"{"first": 0, "entries": [], "bits": 16}"#;
+
+    #[test]
     fn objects_without_pixels_are_no_images() {
         let mut report = InMemDicomObject::new_empty();
         put(&mut report, tags::MODALITY, VR::CS, "SR".into());
@@ -708,7 +794,7 @@ pub(crate) mod tests {
         let mut dataset = dataset();
         put(&mut dataset, tags::PIXEL_REPRESENTATION, VR::US, 1_u16.into());
         put(&mut dataset, tags::PIXEL_PADDING_VALUE, VR::US, 63_536_u16.into());
-        assert_eq!(read(&dataset).padding, Some(Padding { first: -2000, last: -2000 }));
+        assert_eq!(read(&dataset).padding, Some(Padding { first: -2000.0, last: -2000.0 }));
     }
 
     #[test]
@@ -716,7 +802,7 @@ pub(crate) mod tests {
         let mut dataset = dataset();
         put(&mut dataset, tags::PIXEL_PADDING_VALUE, VR::US, 10_u16.into());
         put(&mut dataset, tags::PIXEL_PADDING_RANGE_LIMIT, VR::US, 3_u16.into());
-        assert_eq!(read(&dataset).padding, Some(Padding { first: 3, last: 10 }));
+        assert_eq!(read(&dataset).padding, Some(Padding { first: 3.0, last: 10.0 }));
     }
 
     #[test]

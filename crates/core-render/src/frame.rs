@@ -35,6 +35,7 @@ impl Frame {
             }
             Source::Frame { attributes, transfer_syntax, bytes } => {
                 limits.check_bytes(bytes.len() as u64)?;
+                attributes.check()?;
                 Ok(Self {
                     warnings: attributes.warnings.clone(),
                     attributes: ImageAttributes::clone(attributes),
@@ -52,6 +53,10 @@ impl Frame {
             return Err(RenderError::damaged("there are no pixel data"));
         };
         limits.check_source(first.rows, first.columns)?;
+        // R6.7: fragments under a native syntax, whose bytes then tell what they are.
+        let fragments = pixel_data.encapsulated && !transfer_syntax.is_encapsulated();
+        let transfer_syntax =
+            if fragments { TransferSyntax::EncapsulatedUncompressed } else { transfer_syntax };
         let stored = Stored::find(&pixel_data, &dataset, &first, &transfer_syntax, &mut warnings)?;
         let frame = stored.choose(choice, &dataset)?;
         let attributes = ImageAttributes::of_frame(&dataset, frame)?;

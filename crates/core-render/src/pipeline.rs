@@ -131,7 +131,7 @@ fn draw(
     let (channels, data) = match (decoded.space, &attributes.palette) {
         (SampleSpace::Single, Some(palette)) => {
             let curve = curve(&decoded, attributes, spec);
-            let table = || palette.table(decoded.layout, |stored| curve.display(stored));
+            let table = || palette.table(decoded.layout, &curve);
             (Channels::Rgb, index_palette(&decoded, table)?)
         }
         (SampleSpace::Single, None) => {

@@ -53,8 +53,13 @@ impl Segmentation {
 /// One colour for each segment number up to the highest: the recommended one, else one of our own.
 /// Numbers that no segment has are black, as is the background, 0.
 fn colours(dataset: &InMemDicomObject) -> Vec<[u8; 3]> {
+    let segments = items(dataset, tags::SEGMENT_SEQUENCE);
+    if segments.is_empty() {
+        // Nothing tells which numbers are segments: the first ones are likely to be.
+        return std::iter::once([0; 3]).chain((1..=255).map(distinct)).collect();
+    }
     let mut colours = vec![[0; 3]];
-    for segment in items(dataset, tags::SEGMENT_SEQUENCE) {
+    for segment in segments {
         let Some(number @ 1..=65_535) = integer(segment, tags::SEGMENT_NUMBER) else { continue };
         let number = number as usize;
         if colours.len() <= number {

@@ -48,13 +48,18 @@ impl Frames {
         let wanted = number_of_frames as usize;
         let by_table = |offsets: &[u64]| by_offsets(&fragments, offsets);
         let basic = table.iter().map(|&offset| u64::from(offset)).collect::<Vec<_>>();
-        let frames =
-            by_table(&extended.offsets).or_else(|| by_table(&basic)).unwrap_or_else(|| {
+        let tabled = by_table(&extended.offsets).or_else(|| by_table(&basic));
+        let frames = match tabled {
+            Some(frames) if frames.len() == wanted => frames,
+            other => {
                 if !basic.is_empty() || !extended.offsets.is_empty() {
                     warnings.push("the offset table is wrong and was ignored".to_owned());
                 }
-                without_table(value, &fragments, wanted)
-            });
+                let found = without_table(value, &fragments, wanted);
+                // A table that lands on fragments is better than a guess that is no better.
+                other.filter(|_| found.len() != wanted).unwrap_or(found)
+            }
+        };
         if frames.len() != wanted {
             warnings.push(format!("{wanted} frames are declared, {} were found", frames.len()));
         }
@@ -195,6 +200,13 @@ mod tests {
             let (found, warnings) = frames(&value(table, &[JPEG, JPEG]), 2);
             assert_eq!((found.len(), warnings), (2, 1), "{table:?}");
         }
+    }
+
+    #[test]
+    fn a_table_that_lacks_frames_is_ignored() {
+        let (found, warnings) = frames(&value(&[0], &[JPEG, MORE, JPEG, MORE]), 2);
+        assert_eq!(found, [[JPEG, MORE].concat(), [JPEG, MORE].concat()]);
+        assert_eq!(warnings, 1);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(crate) mod video;
 use std::io::Read;
 
 use bytes::Bytes;
-use dicomweb_types::TransferSyntax;
+use dicomweb_types::{TransferSyntax, Uid};
 
 use crate::attributes::{ImageAttributes, Photometric};
 use crate::colour::rgb::ColourSpace;
@@ -72,7 +72,7 @@ impl Encoded<'_> {
     /// Whether averaging coded samples averages stored values: not where a sign is coded as a high
     /// bit, nor where unused bits are coded along.
     fn averages(&self, precision: u8, signed_codestream: bool) -> bool {
-        let sign_is_a_bit = self.attributes.signed && !signed_codestream;
+        let sign_is_a_bit = self.attributes.signed != signed_codestream;
         let unused_bits = self.lossless && u16::from(precision) > self.attributes.bits_stored;
         !sign_is_a_bit && !unused_bits
     }
@@ -112,7 +112,7 @@ impl Codec {
             | Htj2k => Self::Jpeg2000,
             JpegXlLossless | JpegXlRecompression | TransferSyntax::JpegXl => Self::JpegXl,
             Other(_) if syntax.is_video() => Self::Video,
-            Other(uid) => return Err(RenderError::unsupported(format!("transfer syntax {uid}"))),
+            Other(text) => return Err(unknown(text)),
         })
     }
 
@@ -131,23 +131,46 @@ impl Codec {
     }
 
     /// The decoder to use: the bytes have the last word where they contradict the syntax (R6.7).
-    fn choose(syntax: &TransferSyntax, bytes: &[u8], warnings: &mut Vec<String>) -> Result<Self> {
+    fn choose(
+        syntax: &TransferSyntax,
+        encoded: &Encoded<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
         let declared = Self::of(syntax)?;
-        match Self::sniff(bytes) {
-            Some(found)
-                if found != declared && !matches!(declared, Self::DeflatedFrame | Self::Video) =>
-            {
-                // Native cells may begin like a codestream by chance, but not where they are short
-                // of a frame; those reach us as encapsulated data under a native syntax.
-                if declared == Self::Native && !syntax.is_encapsulated() && found != Self::Jpeg {
-                    return Ok(declared);
-                }
-                warnings
-                    .push(format!("the frame is {found:?}, its transfer syntax says {declared:?}"));
-                Ok(found)
-            }
-            _ => Ok(declared),
+        let found = Self::found(declared, syntax, encoded);
+        if found != declared {
+            warnings.push(format!("the frame is {found:?}, its transfer syntax says {declared:?}"));
         }
+        Ok(found)
+    }
+
+    /// What the bytes are: what is declared, unless they plainly are something else.
+    fn found(declared: Self, syntax: &TransferSyntax, encoded: &Encoded<'_>) -> Self {
+        let length = encoded.bytes.len() as u64;
+        let native_length = native::frame_bits(encoded.attributes).div_ceil(8);
+        match declared {
+            // Native cells may begin like a codestream by chance: not where a whole frame is there.
+            Self::Native if !syntax.is_encapsulated() && length >= native_length => declared,
+            // Streams without a mark of their own.
+            Self::DeflatedFrame | Self::Video => declared,
+            _ => match Self::sniff(encoded.bytes) {
+                Some(found) => found,
+                None if matches!(declared, Self::JpegXl | Self::Rle) => declared,
+                // No codestream, and exactly as long as the cells would be, or padded to even.
+                None if length.next_multiple_of(2) == native_length.next_multiple_of(2) => {
+                    Self::Native
+                }
+                None => declared,
+            },
+        }
+    }
+}
+
+/// Names the syntax if it is a UID: in a damaged file, it may be anything.
+fn unknown(text: &str) -> RenderError {
+    match text.parse::<Uid>() {
+        Ok(uid) => RenderError::unsupported(format!("transfer syntax {}", uid.as_str())),
+        Err(_) => RenderError::unsupported("a transfer syntax that is no UID"),
     }
 }
 
@@ -160,7 +183,7 @@ pub(crate) fn decode(
     encoded: &Encoded<'_>,
     warnings: &mut Vec<String>,
 ) -> Result<Decoded> {
-    let decoded = match Codec::choose(syntax, encoded.bytes, warnings)? {
+    let decoded = match Codec::choose(syntax, encoded, warnings)? {
         Codec::Native => decode_native(encoded.bytes, encoded.attributes, warnings),
         Codec::DeflatedFrame => {
             let inflated = inflate_frame(encoded.bytes, encoded.attributes)?;
@@ -258,8 +281,8 @@ fn coded_layout(encoded: &Encoded<'_>, precision: u8, signed_codestream: bool) -
     let attributes = encoded.attributes;
     let (stored, high) = (attributes.bits_stored as u8, attributes.high_bit as u8);
     if signed_codestream {
-        // The codestream knows its own sign, whatever Pixel Representation says.
-        return BitLayout { bits: precision, shift: 0, signed: true };
+        // R6.3: all of its bits are the sample; what they mean is for Pixel Representation to say.
+        return BitLayout { bits: precision, shift: 0, signed: attributes.signed };
     }
     if encoded.lossless && precision > stored {
         // The whole cell was coded, unused bits and overlays too: R4.1 applies to it.
@@ -297,12 +320,29 @@ mod tests {
         coded_layout(&encoded, precision, signed)
     }
 
+    fn chosen(syntax: &TransferSyntax, bytes: &'static [u8]) -> (Result<Codec>, usize) {
+        let mut warnings = Vec::new();
+        let encoded = Encoded {
+            attributes: &image(2, 2, 8),
+            bytes: &Bytes::from_static(bytes),
+            lossless: true,
+            limits: &Limits::default(),
+            density: &|_, _| 1.0,
+        };
+        (Codec::choose(syntax, &encoded, &mut warnings), warnings.len())
+    }
+
     #[test]
     fn the_bytes_overrule_a_wrong_syntax() {
-        let mut warnings = Vec::new();
-        let jpeg = [0xFF, 0xD8, 0xFF, 0xE0];
-        let chosen = Codec::choose(&TransferSyntax::JpegLsLossless, &jpeg, &mut warnings);
-        assert_eq!((chosen, warnings.len()), (Ok(Codec::Jpeg), 1));
+        use TransferSyntax::{EncapsulatedUncompressed, ExplicitLittleEndian, JpegLsLossless};
+        const JPEG: &[u8] = &[0xFF, 0xD8, 0xFF];
+        assert_eq!(chosen(&JpegLsLossless, JPEG), (Ok(Codec::Jpeg), 1));
+        assert_eq!(chosen(&ExplicitLittleEndian, JPEG), (Ok(Codec::Jpeg), 1));
+        let j2k = &[0xFF, 0x4F, 0xFF, 0x51];
+        assert_eq!(chosen(&EncapsulatedUncompressed, j2k), (Ok(Codec::Jpeg2000), 1));
+        assert_eq!(chosen(&ExplicitLittleEndian, j2k), (Ok(Codec::Native), 0), "a whole frame");
+        assert_eq!(chosen(&TransferSyntax::JpegBaseline, &[1, 2, 3, 4]), (Ok(Codec::Native), 1));
+        assert_eq!(chosen(&TransferSyntax::JpegBaseline, &[1; 9]), (Ok(Codec::Jpeg), 0));
     }
 
     #[test]
@@ -333,8 +373,12 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_codestream_is_believed() {
-        let layout = layout_of(&image(1, 1, 16), false, 16, true);
+    fn pixel_representation_signs_the_samples_of_a_signed_codestream() {
+        let mut attributes = image(1, 1, 16);
+        assert!(!layout_of(&attributes, false, 16, true).signed);
+        attributes.signed = true;
+        attributes.bits_stored = 14;
+        let layout = layout_of(&attributes, false, 16, true);
         assert_eq!((layout.bits, layout.signed), (16, true));
     }
 

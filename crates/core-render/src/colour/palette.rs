@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::{integers, primitive};
 use crate::error::{RenderError, Result};
+use crate::lut::curve::Curve;
 use crate::lut::lookup::{Descriptor, Lut};
 use crate::pixel::cells::BitLayout;
 
@@ -69,18 +70,24 @@ impl Palette {
         Some(Self { red: table(0)?, green: table(1)?, blue: table(2)?, supplemental: false })
     }
 
-    /// The colour of every sample that `layout` can hold, indexed by its unsigned bits; `grey` is
-    /// that of stored values which a supplemental palette leaves grey.
-    pub(crate) fn table(&self, layout: BitLayout, grey: impl Fn(f64) -> u8) -> Vec<[u8; 3]> {
+    /// The three tables.
+    pub(crate) fn tables(&self) -> [&Lut; 3] {
+        [&self.red, &self.green, &self.blue]
+    }
+
+    /// The colour of every sample that `layout` can hold, indexed by its unsigned bits; `curve` draws
+    /// the stored values that a supplemental palette leaves grey, and knows padding, which is black.
+    pub(crate) fn table(&self, layout: BitLayout, curve: &Curve<'_>) -> Vec<[u8; 3]> {
         let full_scale = self.full_scale();
-        let tables = [&self.red, &self.green, &self.blue];
+        let tables = self.tables();
         let scale = |entry: u16| {
             ((f64::from(entry) * 255.0 / f64::from(full_scale) + 0.5).floor() as u16).min(255) as u8
         };
         (0..1_u32 << layout.bits)
             .map(|bits| layout.value(bits))
             .map(|value| match self.supplemental && value < self.red.first() {
-                true => [grey(value as f64); 3],
+                _ if curve.is_padding(value as f64) => [0; 3],
+                true => [curve.display(value as f64); 3],
                 false => tables.map(|table| scale(table.at(value))),
             })
             .collect()
@@ -88,7 +95,7 @@ impl Palette {
 
     /// R4.19: files exist that hold 8-bit values in tables of 16 bits.
     fn full_scale(&self) -> u16 {
-        let tables = [&self.red, &self.green, &self.blue];
+        let tables = self.tables();
         let declared = tables.iter().map(|t| t.full_scale()).max().unwrap_or(255);
         let largest = tables.iter().map(|t| t.largest()).max().unwrap_or(0);
         if largest <= 255 { 255 } else { declared }
@@ -182,6 +189,8 @@ fn expand_into(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attributes::{Modality, Padding};
+    use crate::lut::curve::ResolvedVoi;
 
     #[test]
     fn discrete_and_linear_segments_are_expanded() {
@@ -202,8 +211,8 @@ mod tests {
 
     #[test]
     fn hostile_segments_end_the_table() {
-        assert_eq!(expand_segments(&[1, 4, 100], 6), [], "linear without a start");
-        assert_eq!(expand_segments(&[0, 9, 1], 6), [], "fewer values than promised");
+        assert!(expand_segments(&[1, 4, 100], 6).is_empty(), "linear without a start");
+        assert!(expand_segments(&[0, 9, 1], 6).is_empty(), "fewer values than promised");
         assert_eq!(expand_segments(&[0, 1, 3, 7, 7], 6), [3], "unknown opcode");
         assert_eq!(expand_segments(&[0, 1, 3, 2, 1, 6, 0], 6).len(), 1, "indirect to indirect");
         assert_eq!(expand_segments(&[0, 1, 3, 0, 0, 0, 1, 7], 6), [3], "a segment of nothing");
@@ -216,8 +225,21 @@ mod tests {
 
     #[test]
     fn a_supplemental_palette_leaves_lower_values_grey() {
-        let table = palette(8, [1, 200]).supplemental().table(BYTES, |stored| stored as u8 + 50);
-        assert_eq!([9, 10, 11, 12].map(|i| table[i][0]), [59, 1, 200, 200]);
+        let table = palette(8, [1, 200]).supplemental().table(BYTES, &curve());
+        assert_eq!([9, 10, 11, 12].map(|i| table[i][0]), [9, 1, 200, 200]);
+    }
+
+    #[test]
+    fn padding_is_black_whatever_its_colour() {
+        let padding = Some(Padding { first: 11.0, last: 11.0 });
+        let table = palette(8, [1, 200]).table(BYTES, &Curve { padding, ..curve() });
+        assert_eq!([10, 11, 12].map(|i| table[i][0]), [1, 0, 200]);
+    }
+
+    /// Stored values as they are.
+    fn curve() -> Curve<'static> {
+        let voi = ResolvedVoi::Range { low: 0.0, high: 255.0 };
+        Curve { modality: &Modality::Identity, voi, inverse: false, padding: None }
     }
 
     fn palette(bits: i64, values: [u16; 2]) -> Palette {
@@ -228,13 +250,13 @@ mod tests {
 
     #[test]
     fn indices_outside_meet_the_ends() {
-        let table = palette(8, [1, 200]).table(BYTES, |_| 0);
+        let table = palette(8, [1, 200]).table(BYTES, &curve());
         assert_eq!([0, 10, 11, 255].map(|i| table[i][0]), [1, 1, 200, 200]);
     }
 
     #[test]
     fn sixteen_bit_entries_span_the_full_scale_unless_they_are_eight_bit_values() {
-        assert_eq!(palette(16, [0, 65_535]).table(BYTES, |_| 0)[11], [255; 3]);
-        assert_eq!(palette(16, [0, 200]).table(BYTES, |_| 0)[11], [200; 3]);
+        assert_eq!(palette(16, [0, 65_535]).table(BYTES, &curve())[11], [255; 3]);
+        assert_eq!(palette(16, [0, 200]).table(BYTES, &curve())[11], [200; 3]);
     }
 }

@@ -34,12 +34,17 @@ impl Curve<'_> {
     /// The display value, 0 to 255, of a stored value.
     pub(crate) fn display(&self, stored: f64) -> u8 {
         // R4.17: padding is background, black in both polarities.
-        if self.padding.is_some_and(|padding| padding.contains(stored)) || !stored.is_finite() {
+        if self.is_padding(stored) || !stored.is_finite() {
             return 0;
         }
         let y = self.voi.apply(self.modality.apply(stored));
         let y = if self.inverse { 1.0 - y } else { y };
         (y * 255.0 + 0.5).floor() as u8
+    }
+
+    /// Whether a stored value is padding.
+    pub(crate) fn is_padding(&self, stored: f64) -> bool {
+        self.padding.is_some_and(|padding| padding.contains(stored))
     }
 
     /// The display values of the stored values in `range`, in a table over every sample that `layout`
@@ -100,7 +105,7 @@ impl Modality {
 impl Padding {
     /// Whether a stored value is padding.
     pub(crate) fn contains(&self, stored: f64) -> bool {
-        (self.first as f64..=self.last as f64).contains(&stored)
+        (self.first..=self.last).contains(&stored)
     }
 }
 
@@ -131,7 +136,7 @@ mod tests {
     #[test]
     fn padding_is_black_in_both_polarities() {
         let mut curve = curve(&Modality::Identity, 128.0, 256.0);
-        curve.padding = Some(Padding { first: 200, last: 210 });
+        curve.padding = Some(Padding { first: 200.0, last: 210.0 });
         assert_eq!((curve.display(205.0), curve.display(211.0)), (0, 211));
         curve.inverse = true;
         assert_eq!((curve.display(205.0), curve.display(0.0)), (0, 255));

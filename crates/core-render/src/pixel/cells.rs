@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn padding_is_left_out_of_the_range_unless_there_is_nothing_else() {
         let layout = BitLayout { bits: 16, shift: 0, signed: true };
-        let padding = Some(Padding { first: -2000, last: -2000 });
+        let padding = Some(Padding { first: -2000.0, last: -2000.0 });
         let cells = Cells::U16(vec![-2000_i16 as u16, 5, 9]);
         assert_eq!(cells.range(layout, padding, |v| v * 2.0), (10.0, 18.0));
         let all = Cells::U16(vec![-2000_i16 as u16; 2]);
