@@ -110,6 +110,10 @@ fn length(dataset: &InMemDicomObject, tag: Tag) -> Option<u32> {
 }
 
 impl Slide {
+    /// What a search has to return of an image for [`flavour`] and [`total_matrix`] to be known.
+    pub const FIELDS: [Tag; 3] =
+        [tags::IMAGE_TYPE, tags::TOTAL_PIXEL_MATRIX_COLUMNS, tags::TOTAL_PIXEL_MATRIX_ROWS];
+
     /// The slide that a data set is an image of; `None` for other objects, and for one without a size,
     /// which cannot be drawn at all.
     pub fn of(dataset: &InMemDicomObject) -> Option<Self> {

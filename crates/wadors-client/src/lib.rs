@@ -51,3 +51,4 @@ pub use error::{ClientError, UpstreamError};
 pub use frames::Frame;
 pub use instance::{InstanceAnswer, SizeLimit};
 pub use metadata::{BulkDataRef, Metadata};
+pub use qido::FoundInstance;

@@ -23,9 +23,17 @@ const MOST_PAGES: usize = 20;
 /// The most bytes of one page, if the client's own limit is not lower.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// An instance that a search found.
+#[derive(Clone, Debug)]
+pub struct FoundInstance {
+    /// SOP Instance UID.
+    pub instance: Uid,
+    /// What the archive says of it.
+    pub attributes: Metadata,
+}
+
 impl Client {
-    /// The instances of a series, each with its SOP Instance UID, what the archive says by itself, and
-    /// `fields` as far as the archive knows them. At most 2000, in the order of the archive.
+    /// The instances of a series, each with what the archive says by itself, and `fields` as far as the archive knows them. At most 2000, in the order of the archive.
     ///
     /// # Errors
     /// What the archive, or the way to it, did wrong: [`UpstreamError`]. A series that is not there
@@ -36,7 +44,7 @@ impl Client {
         series: &Uid,
         fields: &[Tag],
         caller: &Caller,
-    ) -> Result<Vec<Metadata>, UpstreamError> {
+    ) -> Result<Vec<FoundInstance>, UpstreamError> {
         let mut found = Found::default();
         for _ in 0..MOST_PAGES {
             let query = query(fields, found.instances.len());
@@ -74,26 +82,27 @@ fn query(fields: &[Tag], offset: usize) -> String {
 
 #[derive(Default)]
 struct Found {
-    instances: Vec<Metadata>,
-    uids: HashSet<String>,
+    instances: Vec<FoundInstance>,
+    uids: HashSet<Uid>,
 }
 
 impl Found {
     /// Adds a page; whether another may follow. An archive that knows no `offset` repeats the first.
     fn add(&mut self, page: Vec<Metadata>, cut_short: bool) -> bool {
         let (length, before) = (page.len(), self.instances.len());
-        for instance in page {
-            if instance_uid(&instance).is_some_and(|uid| self.uids.insert(uid)) {
-                self.instances.push(instance);
+        for attributes in page {
+            let Some(instance) = instance_uid(&attributes) else { continue };
+            if self.uids.insert(instance.clone()) {
+                self.instances.push(FoundInstance { instance, attributes });
             }
         }
         self.instances.len() > before && (length >= PAGE || cut_short)
     }
 }
 
-fn instance_uid(instance: &Metadata) -> Option<String> {
+fn instance_uid(instance: &Metadata) -> Option<Uid> {
     let uid = instance.dataset.get(tags::SOP_INSTANCE_UID)?.to_str().ok()?;
-    Some(uid.trim_end_matches(['\0', ' ']).to_owned())
+    uid.trim_end_matches(['\0', ' ']).parse().ok()
 }
 
 #[cfg(test)]
