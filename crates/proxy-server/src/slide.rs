@@ -9,7 +9,7 @@
 
 use core_render::{Cut, Flavour, ImageAttributes, RenderError, Slide, SlideFile, Source, View};
 use core_render::{FrameChoice, flavour, total_matrix};
-use dicomweb_types::{InstancePath, TransferSyntax};
+use dicomweb_types::{FrameNumber, InstancePath, TransferSyntax};
 use futures_util::{StreamExt, stream};
 use wadors_client::{FoundInstance, InstanceAnswer, Metadata, SizeLimit, UpstreamError};
 
@@ -237,12 +237,9 @@ type EncodedTile = (TransferSyntax, bytes::Bytes);
 async fn frames(fetch: &Fetch<'_>, cut: &Cut, slide: &Slide) -> Result<Option<Vec<EncodedTile>>> {
     // Sixteen bits of three samples, and what a codestream that compresses badly has beyond it.
     let largest = slide.tile_pixels().saturating_mul(8).saturating_add(OVERHEAD);
-    let asked: Vec<_> = cut
-        .places
-        .iter()
-        .map(|place| fetch.client.frame_up_to(largest, fetch.path, place.frame, fetch.caller))
-        .collect();
-    let mut answers = stream::iter(asked).buffered(AT_ONCE);
+    let wanted: Vec<FrameNumber> = cut.places.iter().map(|place| place.frame).collect();
+    let ask = |frame| fetch.client.frame_up_to(largest, fetch.path, frame, fetch.caller);
+    let mut answers = stream::iter(wanted.into_iter().map(ask)).buffered(AT_ONCE);
     let (mut tiles, mut sum) = (Vec::new(), 0);
     while let Some(answer) = answers.next().await {
         let frame = match answer {
