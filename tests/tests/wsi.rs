@@ -298,14 +298,14 @@ async fn pictures_of(pyramid: &Pyramid) {
     assert_eq!(png(&proxy, &pyramid.path(LEVEL_0, "thumbnail")).await, coarsest);
 
     // A slide that is too large without a viewport says so.
-    let keys = [("max_output_pixels", "100000")];
+    let keys = [("max_output_pixels", "100kP")];
     let proxy = Proxy::start_with(&origin.url(), &keys).await;
     let reply = proxy.get(&pyramid.path(LEVEL_0, "rendered")).await;
     assert_eq!(reply.status(), 413, "{}", reply.text());
     assert!(reply.text().contains("viewport=width,height"), "{}", reply.text());
 
     // And one whose tiles are too many.
-    let keys = [("max_source_pixels", "100000")];
+    let keys = [("max_source_pixels", "100kP")];
     let proxy = Proxy::start_with(&origin.url(), &keys).await;
     let path = pyramid.path(LEVEL_0, "rendered?viewport=512,512");
     assert_eq!(proxy.get(&path).await.status(), 413);
