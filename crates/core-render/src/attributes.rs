@@ -399,13 +399,13 @@ fn float_kind(dataset: &InMemDicomObject) -> Option<(CellKind, u16)> {
 }
 
 /// The functional groups in force for one frame (PS3.3 C.7.6.16).
-struct FunctionalGroups<'a> {
+pub(crate) struct FunctionalGroups<'a> {
     per_frame: Option<&'a InMemDicomObject>,
     shared: Option<&'a InMemDicomObject>,
 }
 
 impl<'a> FunctionalGroups<'a> {
-    fn of(dataset: &'a InMemDicomObject, frame: FrameNumber) -> Self {
+    pub(crate) fn of(dataset: &'a InMemDicomObject, frame: FrameNumber) -> Self {
         Self {
             per_frame: items(dataset, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE)
                 .get(frame.index()),
@@ -414,7 +414,7 @@ impl<'a> FunctionalGroups<'a> {
     }
 
     /// The item of a functional group macro: the frame's before the shared one (R4.31).
-    fn group(&self, sequence: Tag) -> Option<&'a InMemDicomObject> {
+    pub(crate) fn group(&self, sequence: Tag) -> Option<&'a InMemDicomObject> {
         [self.per_frame, self.shared]
             .into_iter()
             .flatten()
@@ -550,7 +550,7 @@ fn padding(dataset: &InMemDicomObject, bits: &Bits, photometric: Photometric) ->
 const ASPECTS: RangeInclusive<f64> = 0.05..=20.0;
 
 /// Height over width of a pixel: Pixel Aspect Ratio, else one of the spacings (R4.28).
-fn pixel_aspect(dataset: &InMemDicomObject, groups: &FunctionalGroups<'_>) -> f64 {
+pub(crate) fn pixel_aspect(dataset: &InMemDicomObject, groups: &FunctionalGroups<'_>) -> f64 {
     let measures = groups.group(tags::PIXEL_MEASURES_SEQUENCE);
     let spacing = measures.and_then(|measures| ratio(measures, tags::PIXEL_SPACING));
     [

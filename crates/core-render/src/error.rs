@@ -69,6 +69,9 @@ pub enum RenderError {
         /// Rows of the image.
         rows: u32,
     },
+    /// A thumbnail would show the label of a slide, which may name the patient.
+    #[error("the image shows the label of a slide, which may name the patient: no thumbnail of it")]
+    ShowsLabel,
     /// The picture could not be encoded.
     #[error("the picture could not be encoded as {media_type}: {reason}")]
     Encode {

@@ -14,7 +14,7 @@ use crate::error::{RenderError, Result};
 use crate::limits::Limits;
 use crate::part10::{self, DicomFile, PixelData};
 use crate::pixel::native;
-use crate::source::{FrameChoice, Source};
+use crate::source::FrameChoice;
 
 /// One frame, still encoded.
 #[derive(Debug)]
@@ -27,26 +27,46 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Opens the frame that a source names.
-    pub(crate) fn open(source: &Source, limits: &Limits) -> Result<Self> {
-        match source {
-            Source::File { bytes, frame } => {
-                Self::of_file(part10::read(bytes, limits)?, *frame, limits)
-            }
-            Source::Frame { attributes, transfer_syntax, bytes } => {
-                limits.check_bytes(bytes.len() as u64)?;
-                attributes.check()?;
-                Ok(Self {
-                    warnings: attributes.warnings.clone(),
-                    attributes: ImageAttributes::clone(attributes),
-                    transfer_syntax: transfer_syntax.clone(),
-                    bytes: bytes.clone(),
-                })
-            }
-        }
+    /// A frame of a file.
+    pub(crate) fn in_file(bytes: &Bytes, choice: FrameChoice, limits: &Limits) -> Result<Self> {
+        let frames = FileFrames::open(part10::read(bytes, limits)?, limits)?;
+        let frame = frames.stored.choose(choice, &frames.dataset)?;
+        let (attributes, bytes) = frames.frame(frame)?;
+        let FileFrames { transfer_syntax, mut warnings, .. } = frames;
+        warnings.extend(attributes.warnings.iter().cloned());
+        Ok(Self { attributes, transfer_syntax, bytes, warnings })
     }
 
-    fn of_file(file: DicomFile, choice: FrameChoice, limits: &Limits) -> Result<Self> {
+    /// A frame without its file.
+    pub(crate) fn alone(
+        attributes: &ImageAttributes,
+        transfer_syntax: &TransferSyntax,
+        bytes: &Bytes,
+        limits: &Limits,
+    ) -> Result<Self> {
+        limits.check_bytes(bytes.len() as u64)?;
+        attributes.check()?;
+        Ok(Self {
+            warnings: attributes.warnings.clone(),
+            attributes: attributes.clone(),
+            transfer_syntax: transfer_syntax.clone(),
+            bytes: bytes.clone(),
+        })
+    }
+}
+
+/// A file whose frames can be cut out.
+#[derive(Debug)]
+pub(crate) struct FileFrames {
+    pub dataset: InMemDicomObject,
+    pub transfer_syntax: TransferSyntax,
+    pub warnings: Vec<String>,
+    pixel_data: PixelData,
+    stored: Stored,
+}
+
+impl FileFrames {
+    pub(crate) fn open(file: DicomFile, limits: &Limits) -> Result<Self> {
         let DicomFile { dataset, transfer_syntax, pixel_data, mut warnings } = file;
         let first = ImageAttributes::of_frame(&dataset, FrameNumber::FIRST)?;
         let Some(pixel_data) = pixel_data else {
@@ -58,18 +78,27 @@ impl Frame {
         let transfer_syntax =
             if fragments { TransferSyntax::EncapsulatedUncompressed } else { transfer_syntax };
         let stored = Stored::find(&pixel_data, &dataset, &first, &transfer_syntax, &mut warnings)?;
-        let frame = stored.choose(choice, &dataset)?;
-        let attributes = ImageAttributes::of_frame(&dataset, frame)?;
-        let bytes = stored.frame(frame, &attributes, &pixel_data)?;
         if pixel_data.truncated {
             warnings.push("the file breaks off within the pixel data".to_owned());
         }
-        warnings.extend(attributes.warnings.iter().cloned());
-        Ok(Self { attributes, transfer_syntax, bytes, warnings })
+        Ok(Self { dataset, transfer_syntax, warnings, pixel_data, stored })
+    }
+
+    /// The attributes and the bytes of a frame.
+    pub(crate) fn frame(&self, frame: FrameNumber) -> Result<(ImageAttributes, Bytes)> {
+        let attributes = ImageAttributes::of_frame(&self.dataset, frame)?;
+        let bytes = self.bytes(frame, &attributes)?;
+        Ok((attributes, bytes))
+    }
+
+    /// The bytes of a frame, of which `attributes` give the size.
+    pub(crate) fn bytes(&self, frame: FrameNumber, attributes: &ImageAttributes) -> Result<Bytes> {
+        self.stored.frame(frame, attributes, &self.pixel_data)
     }
 }
 
 /// How the frames lie in the pixel data.
+#[derive(Debug)]
 enum Stored {
     Native {
         frames: u32,

@@ -18,8 +18,8 @@ pub(crate) struct Plan {
     pub height: u32,
     mirror_horizontal: bool,
     mirror_vertical: bool,
-    /// Size of the source the plan was made for.
-    source: (u32, u32),
+    /// What the rasters to come show of the source: left, top, width, height in its pixels.
+    covered: (f64, f64, f64, f64),
 }
 
 impl Plan {
@@ -75,8 +75,19 @@ impl Plan {
             height: out_height,
             mirror_horizontal: rect.mirror_horizontal,
             mirror_vertical: rect.mirror_vertical,
-            source: (columns, rows),
+            covered: (0.0, 0.0, f64::from(columns), f64::from(rows)),
         })
+    }
+
+    /// The region shown, in source pixels: left, top, width, height.
+    pub(crate) fn region(&self) -> (f64, f64, f64, f64) {
+        self.region
+    }
+
+    /// The same plan for rasters of a part of the source, which holds the region: left, top, width,
+    /// height in source pixels.
+    pub(crate) fn of_part(self, covered: (f64, f64, f64, f64)) -> Self {
+        Self { covered, ..self }
     }
 
     /// How many source pixels there are for one of the picture, along the denser side.
@@ -85,7 +96,7 @@ impl Plan {
         (width / f64::from(self.width)).min(height / f64::from(self.height))
     }
 
-    /// Frames a raster, which may be a reduced version of the source.
+    /// Frames a raster of what is covered, at any density.
     pub(crate) fn apply(&self, raster: Raster) -> Result<Raster> {
         let mut framed = if self.is_identity(&raster) { raster } else { self.resize(&raster)? };
         if self.mirror_horizontal {
@@ -104,13 +115,15 @@ impl Plan {
             && (self.width, self.height) == (raster.width, raster.height)
     }
 
-    /// The region in the pixels of a raster of the source, reduced or not.
+    /// The region in the pixels of a raster.
     fn region_in(&self, raster: &Raster) -> (f64, f64, f64, f64) {
-        let across = f64::from(raster.width) / f64::from(self.source.0);
-        let down = f64::from(raster.height) / f64::from(self.source.1);
+        let (covered_left, covered_top, covered_width, covered_height) = self.covered;
+        let across = f64::from(raster.width) / covered_width;
+        let down = f64::from(raster.height) / covered_height;
         let (left, top, width, height) = self.region;
         // Rounding must not carry the region over the edge.
-        let (left, top) = (left * across, top * down);
+        let (left, top) =
+            (((left - covered_left) * across).max(0.0), ((top - covered_top) * down).max(0.0));
         let width = (width * across).min(f64::from(raster.width) - left);
         let height = (height * down).min(f64::from(raster.height) - top);
         (left, top, width, height)
@@ -235,6 +248,16 @@ mod tests {
         let plan = plan("2,2", 7, 5, 1.0).unwrap();
         let framed = plan.apply(raster(4, 3, vec![9; 12])).unwrap();
         assert_eq!(framed, raster(2, 1, vec![9; 2]));
+    }
+
+    #[test]
+    fn a_raster_of_a_part_is_framed_like_the_whole() {
+        let whole = raster(4, 2, vec![1, 2, 3, 4, 5, 6, 7, 8]);
+        let part = raster(3, 1, vec![6, 7, 8]);
+        let plan = plan("2,1,2,1,2,1", 4, 2, 1.0).unwrap();
+        let framed = plan.apply(whole).unwrap();
+        assert_eq!(framed, raster(2, 1, vec![7, 8]));
+        assert_eq!(plan.of_part((1.0, 1.0, 3.0, 1.0)).apply(part).unwrap(), framed);
     }
 
     fn raster(width: u32, height: u32, data: Vec<u8>) -> Raster {

@@ -15,12 +15,14 @@ mod frame;
 mod geometry;
 mod limits;
 mod lut;
+mod mosaic;
 mod overlay;
 mod part10;
 mod pipeline;
 mod pixel;
 mod segmentation;
 mod shutter;
+mod slide;
 mod source;
 mod spec;
 
@@ -35,7 +37,8 @@ pub use limits::Limits;
 pub use lut::lookup::Lut;
 pub use overlay::OverlayPlane;
 pub use shutter::Shutter;
-pub use source::{FrameChoice, Picture, RenderJob, Source, Stage};
+pub use slide::{Cut, Flavour, Place, Slide, SlideFile, View, flavour, total_matrix};
+pub use source::{Canvas, FrameChoice, Mosaic, Picture, RenderJob, Source, Stage, Tile};
 pub use spec::{
     Extent, Framing, Output, Overlays, Quality, RenderSpec, SourceRect, SpecError, Viewport,
     VoiFunction, Window,

@@ -56,8 +56,8 @@ pub(crate) fn read(file: &Bytes, limits: &Limits) -> Result<DicomFile> {
     limits.check_bytes(file.len() as u64)?;
     let mut warnings = Vec::new();
     let start = dataset_start(file)?;
-    let (meta_syntax, start) = read_meta(file, start)?;
-    let (body, transfer_syntax) = match meta_syntax {
+    let Meta { transfer_syntax, end: start, .. } = read_meta(file, start)?;
+    let (body, transfer_syntax) = match transfer_syntax {
         Some(TransferSyntax::DeflatedExplicitLittleEndian) => {
             let inflated = inflate(&file[start..], limits, &mut warnings)?;
             (inflated, TransferSyntax::DeflatedExplicitLittleEndian)
@@ -93,18 +93,56 @@ fn dataset_start(file: &[u8]) -> Result<usize> {
     }
 }
 
-/// The transfer syntax of the meta group, and where the group ends.
-///
+/// The SOP class of a file: that of its meta group, else of its data set. Nothing beyond it is read.
+pub(crate) fn sop_class(file: &[u8]) -> Option<String> {
+    let meta = read_meta(file, dataset_start(file).ok()?).ok()?;
+    if meta.sop_class.is_some() {
+        return meta.sop_class;
+    }
+    let syntax = match meta.transfer_syntax {
+        // Who deflates a data set writes a meta group, or nobody could inflate it.
+        Some(TransferSyntax::DeflatedExplicitLittleEndian) => return None,
+        Some(syntax) => syntax,
+        None => guess_encoding(file.get(meta.end..)?).ok()?,
+    };
+    let walker = Walker { data: file, encoding: Encoding::of(&syntax), parsed: false };
+    let mut at = meta.end;
+    loop {
+        let header = walker.header(at).ok()?;
+        at = walker.value_end(&header, 0).ok()?;
+        match header.tag {
+            tags::SOP_CLASS_UID => return Some(uid(&file[header.value..at])),
+            tag if tag > tags::SOP_CLASS_UID => return None,
+            _ => {}
+        }
+    }
+}
+
+fn uid(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).trim_matches([' ', '\0']).to_owned()
+}
+
+/// What the meta group says.
+struct Meta {
+    transfer_syntax: Option<TransferSyntax>,
+    /// Media Storage SOP Class UID (0002,0002).
+    sop_class: Option<String>,
+    /// Where the data set begins.
+    end: usize,
+}
+
 /// Walked by tag, since the group length is wrong or absent in old files (R6.7).
-fn read_meta(file: &[u8], start: usize) -> Result<(Option<TransferSyntax>, usize)> {
+fn read_meta(file: &[u8], start: usize) -> Result<Meta> {
     let walker = Walker { data: file, encoding: Encoding::EXPLICIT_LITTLE, parsed: false };
-    let (mut at, mut syntax) = (start, None);
+    let (mut at, mut syntax, mut sop_class) = (start, None, None);
     while file.get(at..at + 2) == Some(&[0x02, 0x00]) {
         let header = walker.header(at)?;
         let end = walker.value_end(&header, 0)?;
-        if header.tag == tags::TRANSFER_SYNTAX_UID {
-            let text = String::from_utf8_lossy(&file[header.value..end]);
-            syntax = Some(TransferSyntax::from_uid(text.trim()));
+        let value = &file[header.value..end];
+        match header.tag {
+            tags::TRANSFER_SYNTAX_UID => syntax = Some(TransferSyntax::from_uid(&uid(value))),
+            tags::MEDIA_STORAGE_SOP_CLASS_UID => sop_class = Some(uid(value)),
+            _ => {}
         }
         at = end;
     }
@@ -113,7 +151,11 @@ fn read_meta(file: &[u8], start: usize) -> Result<(Option<TransferSyntax>, usize
             reason: "no data set after the meta group".to_owned(),
         });
     }
-    Ok((syntax.filter(|s| !s.uid().is_empty()), at))
+    Ok(Meta {
+        transfer_syntax: syntax.filter(|s| !s.uid().is_empty()),
+        sop_class: sop_class.filter(|uid| !uid.is_empty()),
+        end: at,
+    })
 }
 
 fn guess_encoding(body: &[u8]) -> Result<TransferSyntax> {

@@ -1,7 +1,8 @@
 //! The order of the stages, and why it is that one.
 //!
 //! ```text
-//! source -> frame -> cells                       decode
+//! source -> frame -> cells                       decode; of a slide tile by tile, put together in
+//!                                                `mosaic` as far as overlays, and one from there on
 //!   grey:   modality -> VOI -> polarity          one curve, sampled into a table
 //!   colour: palette, or YBR -> RGB
 //!   -> overlays, shutter                         before scaling: they are in image pixels
@@ -20,9 +21,10 @@ use crate::error::{RenderError, Result};
 use crate::frame::Frame;
 use crate::geometry::Plan;
 use crate::lut::curve::{Curve, ResolvedVoi};
+use crate::mosaic;
 use crate::pixel::cells::mask;
 use crate::pixel::raster::{Channels, Raster};
-use crate::source::{Picture, RenderJob, Stage};
+use crate::source::{Picture, RenderJob, Source, Stage};
 use crate::spec::{Overlays, RenderSpec};
 
 pub(crate) fn run(job: &RenderJob, observe: &mut dyn FnMut(Stage)) -> Result<Picture> {
@@ -36,7 +38,45 @@ fn run_if(
     reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
 ) -> Result<Picture> {
     observe(Stage::Decode);
-    let frame = Frame::open(&job.source, &job.limits)?;
+    let Drawn { raster, plan, attributes, mut warnings } = match &job.source {
+        Source::Tiles(tiles) => mosaic::assemble(tiles, job, observe)?,
+        Source::File { bytes, frame } => {
+            one_frame(Frame::in_file(bytes, *frame, &job.limits)?, job, reducible, observe)?
+        }
+        Source::Frame { attributes, transfer_syntax, bytes } => {
+            let frame = Frame::alone(attributes, transfer_syntax, bytes, &job.limits)?;
+            one_frame(frame, job, reducible, observe)?
+        }
+    };
+    let framed = colour_managed(plan.apply(raster)?, &attributes, &mut warnings);
+
+    observe(Stage::Encode);
+    let bytes = encode::encode(&framed, job.spec.output)?;
+    Ok(Picture {
+        bytes,
+        media_type: job.spec.output.media_type(),
+        width: framed.width,
+        height: framed.height,
+        frame: attributes.frame,
+        warnings,
+    })
+}
+
+/// Display values, not yet framed.
+pub(crate) struct Drawn {
+    pub raster: Raster,
+    /// How they are to be framed.
+    pub plan: Plan,
+    pub attributes: ImageAttributes,
+    pub warnings: Vec<String>,
+}
+
+fn one_frame(
+    frame: Frame,
+    job: &RenderJob,
+    reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
+    observe: &mut dyn FnMut(Stage),
+) -> Result<Drawn> {
     let (attributes, mut warnings) = (frame.attributes, frame.warnings);
     job.limits.check_source(attributes.rows, attributes.columns)?;
     let plan_for = |columns, rows| {
@@ -66,18 +106,7 @@ fn run_if(
 
     observe(Stage::Render);
     let raster = draw(decoded, &attributes, &job.spec, &mut warnings)?;
-    let framed = colour_managed(plan.apply(raster)?, &attributes, &mut warnings);
-
-    observe(Stage::Encode);
-    let bytes = encode::encode(&framed, job.spec.output)?;
-    Ok(Picture {
-        bytes,
-        media_type: job.spec.output.media_type(),
-        width: framed.width,
-        height: framed.height,
-        frame: attributes.frame,
-        warnings,
-    })
+    Ok(Drawn { raster, plan, attributes, warnings })
 }
 
 /// Design §3: averaging stored values before the VOI is harmless for colour, and for grey that has
@@ -110,7 +139,7 @@ fn is_gentle(attributes: &ImageAttributes, spec: &RenderSpec) -> bool {
     width / slope * 8.0 >= f64::from(attributes.bits_stored.min(31)).exp2()
 }
 
-fn is_lossless(syntax: &dicomweb_types::TransferSyntax) -> bool {
+pub(crate) fn is_lossless(syntax: &dicomweb_types::TransferSyntax) -> bool {
     use dicomweb_types::TransferSyntax::*;
     !matches!(
         syntax,
@@ -119,7 +148,7 @@ fn is_lossless(syntax: &dicomweb_types::TransferSyntax) -> bool {
 }
 
 /// Cells to display values, overlays included, at the size that was decoded.
-fn draw(
+pub(crate) fn draw(
     decoded: Decoded,
     attributes: &ImageAttributes,
     spec: &RenderSpec,
@@ -210,7 +239,7 @@ mod tests {
 
     use super::*;
     use crate::limits::Limits;
-    use crate::source::{FrameChoice, Source};
+    use crate::source::FrameChoice;
     use crate::spec::{Framing, Output};
 
     fn thumbnail(file: &Path, longest: u32) -> RenderJob {

@@ -88,7 +88,7 @@ fn distinct(number: usize) -> [u8; 3] {
 }
 
 /// PS3.3 C.10.7.1.1: L* of 0 to 100 and a*, b* of −128 to 127 as 0 to 65 535; to sRGB under D65.
-fn srgb_of_cielab(l: i64, a: i64, b: i64) -> [u8; 3] {
+pub(crate) fn srgb_of_cielab(l: i64, a: i64, b: i64) -> [u8; 3] {
     let scaled =
         |value: i64, span: f64, start: f64| value.clamp(0, 65_535) as f64 / 65_535.0 * span + start;
     let (l, a, b) = (scaled(l, 100.0, 0.0), scaled(a, 255.0, -128.0), scaled(b, 255.0, -128.0));

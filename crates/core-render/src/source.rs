@@ -38,6 +38,50 @@ pub enum Source {
         /// The native cells or the codestream of this one frame.
         bytes: Bytes,
     },
+    /// Tiles of a slide, laid out.
+    Tiles(Box<Mosaic>),
+}
+
+/// A part of a slide's Total Pixel Matrix, put together from tiles (PS3.3 C.8.12.4).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mosaic {
+    /// The attributes of a tile.
+    pub attributes: ImageAttributes,
+    /// What the tiles lie on.
+    pub canvas: Canvas,
+    /// The tiles. Where two overlap, the later is on top.
+    pub tiles: Vec<Tile>,
+}
+
+/// What tiles lie on.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Canvas {
+    /// Columns of the canvas, above 0.
+    pub columns: u32,
+    /// Rows of the canvas, above 0.
+    pub rows: u32,
+    /// Columns and rows of the matrix that regions are given in: that of the image that was asked
+    /// for, which may be denser or coarser than the tiles.
+    pub matrix: (u32, u32),
+    /// What the canvas shows of that matrix: left, top, width, height in its pixels.
+    pub covered: (f64, f64, f64, f64),
+    /// Height of a pixel of that matrix over its width.
+    pub pixel_aspect: f64,
+    /// The colour where there is no tile, in sRGB.
+    pub background: [u8; 3],
+}
+
+/// One tile.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tile {
+    /// Its left edge, in pixels of the canvas; what lies outside is cut off.
+    pub x: i64,
+    /// Its top edge.
+    pub y: i64,
+    /// What the bytes are.
+    pub transfer_syntax: TransferSyntax,
+    /// The native cells or the codestream of this tile.
+    pub bytes: Bytes,
 }
 
 /// Which frame of a file is drawn.

@@ -1,6 +1,6 @@
 //! ETag and If-None-Match (RFC 9110 §8.8.3, §13.1.2).
 
-use core_render::{FrameChoice, RENDERER_VERSION, RenderSpec, Source};
+use core_render::{FrameChoice, Mosaic, RENDERER_VERSION, RenderSpec, Source, Tile};
 use http::header::{self, HeaderMap};
 use sha2::{Digest, Sha256};
 
@@ -28,6 +28,16 @@ impl ETag {
                 hash.value(attributes);
                 hash.field(transfer_syntax.uid().as_bytes());
                 hash.field(bytes);
+            }
+            Source::Tiles(mosaic) => {
+                let Mosaic { attributes, canvas, tiles } = &**mosaic;
+                hash.value(attributes);
+                hash.value(canvas);
+                for Tile { x, y, transfer_syntax, bytes } in tiles {
+                    hash.value(&(x, y));
+                    hash.field(transfer_syntax.uid().as_bytes());
+                    hash.field(bytes);
+                }
             }
         }
         // Half of SHA-256 is more than enough to tell pictures apart.

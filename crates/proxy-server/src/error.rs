@@ -110,7 +110,7 @@ impl ServerError {
 
 fn stage_of(error: &RenderError) -> &'static str {
     match error {
-        RenderError::EmptyRegion { .. } => "render",
+        RenderError::EmptyRegion { .. } | RenderError::ShowsLabel => "render",
         RenderError::Encode { .. } => "encode",
         RenderError::NotDicom { .. }
         | RenderError::Damaged { .. }

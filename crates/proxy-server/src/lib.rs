@@ -23,6 +23,7 @@ mod render_service;
 mod respond;
 mod route;
 mod shutdown;
+mod slide;
 mod source;
 mod units;
 mod workers;

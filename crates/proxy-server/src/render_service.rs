@@ -67,7 +67,7 @@ async fn story(app: &App, resource: Resource, request: &Parts) -> Result<Outcome
     let turn = turn.map_err(|error| ServerError::of_work(error, &plan.resource))?;
     let asked = Instant::now();
     let caller = Caller::from_headers(&request.headers);
-    let fetched = source::fetch(&app.client, &plan.resource, &caller).await;
+    let fetched = source::fetch(&app.client, &plan, app.config.limits(), &caller).await;
     let source = fetched.map_err(|error| ServerError::of_source(error, &plan.resource))?;
     let upstream = asked.elapsed();
 

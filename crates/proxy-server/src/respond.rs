@@ -301,6 +301,8 @@ fn render_status(error: &RenderError, level: Level) -> StatusCode {
             Level::Instance => StatusCode::NOT_ACCEPTABLE,
             Level::Frame => StatusCode::NOT_FOUND,
         },
+        // It has no thumbnail, as a report has none; the image itself is there.
+        RenderError::ShowsLabel => StatusCode::NOT_ACCEPTABLE,
         RenderError::FrameOutOfRange { .. } => StatusCode::NOT_FOUND,
         RenderError::EmptyRegion { .. } => StatusCode::BAD_REQUEST,
         RenderError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,

@@ -4,22 +4,26 @@
 //!   everything about itself. A large one (multi-frame, mostly) gives its metadata and one frame.
 //! - A frame is asked for together with the metadata, at the same time.
 //! - Lookup tables, palettes, profiles and overlays that the metadata name by URI are fetched too.
+//! - A slide that is tiled takes its own way (`slide`): a preview, or tiles.
 //! - Where an archive does not give frames, or not enough beside them, the whole object is fetched
 //!   after all (R7.8), bounded by `max_source_bytes`.
 
+use bytes::Bytes;
 use core_render::{
-    FrameChoice, ImageAttributes, RenderError, Source, frames_cannot_be_cut, number_of_frames,
-    representative_frame,
+    FrameChoice, Framing, ImageAttributes, Limits, RenderError, Slide, SlideFile, Source,
+    frames_cannot_be_cut, number_of_frames, representative_frame,
 };
 use dicomweb_types::{FrameNumber, InstancePath};
 use wadors_client::{
     BulkDataRef, Caller, Client, Frame, InstanceAnswer, Metadata, SizeLimit, UpstreamError,
 };
 
-use crate::route::Resource;
+use crate::plan::Plan;
+use crate::route::Kind;
+use crate::slide::{self, Image};
 
 /// Up to here a whole instance is cheaper than two calls about it.
-const SMALL: u64 = 32 << 20;
+pub(crate) const SMALL: u64 = 32 << 20;
 
 /// Lookup tables, profiles and overlay planes named by URI: more or larger ones are cheaper within the
 /// object itself.
@@ -36,21 +40,33 @@ pub(crate) enum SourceError {
     Render(#[from] RenderError),
 }
 
-type Result<T> = std::result::Result<T, SourceError>;
+pub(crate) type Result<T> = std::result::Result<T, SourceError>;
 
-/// Fetches what `resource` is drawn from, on behalf of `caller`.
-pub(crate) async fn fetch(client: &Client, resource: &Resource, caller: &Caller) -> Result<Source> {
-    let fetch = Fetch { client, path: &resource.instance, caller };
+/// Fetches what `plan` draws, on behalf of `caller`.
+pub(crate) async fn fetch(
+    client: &Client,
+    plan: &Plan,
+    limits: Limits,
+    caller: &Caller,
+) -> Result<Source> {
+    let Plan { resource, spec } = plan;
+    let (kind, framing, path) = (resource.kind, spec.framing, &resource.instance);
+    let fetch = Fetch { client, path, caller, kind, framing, limits };
     match resource.frame {
         None => fetch.representative().await,
         Some(frame) => fetch.frame(frame).await,
     }
 }
 
-struct Fetch<'a> {
-    client: &'a Client,
-    path: &'a InstancePath,
-    caller: &'a Caller,
+/// What is wanted of one instance.
+#[derive(Clone, Copy)]
+pub(crate) struct Fetch<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) path: &'a InstancePath,
+    pub(crate) caller: &'a Caller,
+    pub(crate) kind: Kind,
+    pub(crate) framing: Framing,
+    pub(crate) limits: Limits,
 }
 
 impl Fetch<'_> {
@@ -59,17 +75,34 @@ impl Fetch<'_> {
         if let InstanceAnswer::Whole(bytes) =
             self.client.instance(self.path, self.caller, size).await?
         {
-            return Ok(Source::File { bytes, frame: FrameChoice::Representative });
+            return self.of_file(bytes).await;
         }
-        let metadata = self.client.metadata(self.path, self.caller).await;
-        let frame = match &metadata {
-            Ok(metadata) => representative_frame(&metadata.dataset),
-            Err(_) => return self.whole(FrameChoice::Representative).await,
+        let Ok(metadata) = self.client.metadata(self.path, self.caller).await else {
+            return self.of_file(self.whole().await?).await;
         };
+        match Slide::of(&metadata.dataset) {
+            Some(slide) => slide::source(self, Image::described(self.path, slide, metadata)).await,
+            None => self.described(metadata).await,
+        }
+    }
+
+    async fn of_file(&self, bytes: Bytes) -> Result<Source> {
+        match SlideFile::open(&bytes, &self.limits)? {
+            Some(file) => slide::source(self, Image::in_hand(self.path, file, bytes)).await,
+            None => Ok(Source::File { bytes, frame: FrameChoice::Representative }),
+        }
+    }
+
+    /// The representative frame of an instance whose metadata are known.
+    pub(crate) async fn described(&self, metadata: Metadata) -> Result<Source> {
+        let frame = representative_frame(&metadata.dataset);
         let pixels = self.client.frame(self.path, frame, self.caller).await;
-        match assemble(self.complete(metadata).await, pixels, frame)? {
+        match assemble(Ok(self.complete(metadata).await), pixels, frame)? {
             Some(source) => Ok(source),
-            None => self.whole(FrameChoice::Representative).await,
+            None => {
+                let bytes = self.whole().await?;
+                Ok(Source::File { bytes, frame: FrameChoice::Representative })
+            }
         }
     }
 
@@ -78,19 +111,35 @@ impl Fetch<'_> {
             self.client.metadata(self.path, self.caller),
             self.client.frame(self.path, frame, self.caller),
         );
-        match assemble(self.complete(metadata).await, pixels, frame)? {
+        let metadata = match metadata {
+            Ok(metadata) => {
+                self.may_show(Slide::of(&metadata.dataset).as_ref())?;
+                Ok(self.complete(metadata).await)
+            }
+            Err(error) => Err(error),
+        };
+        match assemble(metadata, pixels, frame)? {
             Some(source) => Ok(source),
-            None => self.whole(FrameChoice::Number(frame)).await,
+            None => {
+                let bytes = self.whole().await?;
+                let slide = SlideFile::open(&bytes, &self.limits)?;
+                self.may_show(slide.as_ref().map(SlideFile::slide))?;
+                Ok(Source::File { bytes, frame: FrameChoice::Number(frame) })
+            }
         }
+    }
+
+    /// R1.11: a thumbnail never shows the label of a slide.
+    pub(crate) fn may_show(&self, slide: Option<&Slide>) -> Result<()> {
+        if self.kind == Kind::Thumbnail && slide.is_some_and(Slide::shows_label) {
+            return Err(RenderError::ShowsLabel.into());
+        }
+        Ok(())
     }
 
     /// Fetches what the metadata only point at, as far as it changes the picture. What cannot be had
     /// stays on their list.
-    async fn complete(
-        &self,
-        metadata: std::result::Result<Metadata, UpstreamError>,
-    ) -> std::result::Result<Metadata, UpstreamError> {
-        let mut metadata = metadata?;
+    pub(crate) async fn complete(&self, mut metadata: Metadata) -> Metadata {
         let wanted: Vec<_> = metadata.bulk.iter().filter(|bulk| is_table(bulk)).cloned().collect();
         for reference in wanted.iter().take(MOST_TABLES) {
             let bulk = self.client.bulk_data(self.path, reference, self.caller, LARGEST_TABLE);
@@ -99,12 +148,13 @@ impl Fetch<'_> {
                 Err(error) => tracing::debug!(kind = error.kind(), "no bulk data"),
             }
         }
-        Ok(metadata)
+        metadata
     }
 
-    async fn whole(&self, frame: FrameChoice) -> Result<Source> {
+    /// The whole object, whatever its size.
+    pub(crate) async fn whole(&self) -> Result<Bytes> {
         match self.client.instance(self.path, self.caller, SizeLimit::None).await? {
-            InstanceAnswer::Whole(bytes) => Ok(Source::File { bytes, frame }),
+            InstanceAnswer::Whole(bytes) => Ok(bytes),
             InstanceAnswer::LargerThan(limit) => Err(UpstreamError::TooLarge { limit }.into()),
         }
     }
@@ -149,7 +199,7 @@ fn assemble(
 }
 
 /// Whether asking for the whole object instead would end no better.
-fn is_final(error: &UpstreamError) -> bool {
+pub(crate) fn is_final(error: &UpstreamError) -> bool {
     error.is_denied() || error.is_transient() || matches!(error, UpstreamError::TooLarge { .. })
 }
 
@@ -160,7 +210,7 @@ fn decides_pixels(bulk: &BulkDataRef) -> bool {
 }
 
 /// Lookup tables, palettes, the ICC profile, overlay planes.
-fn is_table(bulk: &BulkDataRef) -> bool {
+pub(crate) fn is_table(bulk: &BulkDataRef) -> bool {
     let element = bulk.tag.element();
     match bulk.tag.group() {
         0x0028 => matches!(element, 0x2000 | 0x3006 | 0x1201..=0x1203 | 0x1221..=0x1223),
@@ -171,7 +221,6 @@ fn is_table(bulk: &BulkDataRef) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use dicomweb_types::TransferSyntax;
     use serde_json::{Value, json};
 

@@ -149,7 +149,7 @@ impl Client {
         Ok(Answer { response, timeout: self.shared.timeout })
     }
 
-    fn join(&self, path: &str, query: Option<&str>) -> Url {
+    pub(crate) fn join(&self, path: &str, query: Option<&str>) -> Url {
         let mut url = self.shared.base.clone();
         let slash = if path.starts_with('/') { "" } else { "/" };
         url.set_path(&format!("{}{slash}{path}", self.shared.prefix));

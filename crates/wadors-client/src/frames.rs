@@ -36,10 +36,24 @@ impl Client {
         frame: FrameNumber,
         caller: &Caller,
     ) -> Result<Frame, UpstreamError> {
+        self.frame_up_to(self.max_bytes(), path, frame, caller).await
+    }
+
+    /// The same for a frame of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// As [`Client::frame`]; [`UpstreamError::TooLarge`] beyond the limit.
+    pub async fn frame_up_to(
+        &self,
+        limit: u64,
+        path: &InstancePath,
+        frame: FrameNumber,
+        caller: &Caller,
+    ) -> Result<Frame, UpstreamError> {
         let url = self.instance_url(path, &format!("/frames/{frame}"));
         let answer = self.get(url, ACCEPT, caller).await?;
         let outer = content_type(answer.headers());
-        let part = first_part(answer, self.max_bytes(), is_frame).await?;
+        let part = first_part(answer, limit.min(self.max_bytes()), is_frame).await?;
         let inner = part.headers.content_type;
         Ok(Frame {
             bytes: part.body,

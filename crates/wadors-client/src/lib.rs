@@ -1,4 +1,5 @@
-//! A DICOMweb client: instances, metadata and single frames over WADO-RS (PS3.18 §10.4).
+//! A DICOMweb client: instances, metadata and single frames over WADO-RS (PS3.18 §10.4), and the
+//! instances of a series over QIDO-RS (§10.6).
 //!
 //! It knows HTTP and `multipart/related`, and reads both as archives really write them; it knows no
 //! pixels. What it hands out is bytes, a transfer syntax, and a DICOM data set.
@@ -42,6 +43,7 @@ mod frames;
 mod instance;
 mod metadata;
 pub mod multipart;
+mod qido;
 
 pub use caller::Caller;
 pub use client::{Client, ClientConfig};
@@ -49,3 +51,4 @@ pub use error::{ClientError, UpstreamError};
 pub use frames::Frame;
 pub use instance::{InstanceAnswer, SizeLimit};
 pub use metadata::{BulkDataRef, Metadata};
+pub use qido::FoundInstance;

@@ -85,14 +85,21 @@ impl Metadata {
     /// [`UpstreamError::Malformed`] if it is not JSON or holds no attribute,
     /// [`UpstreamError::Empty`] if there is nothing in it.
     pub fn from_slice(json: &[u8]) -> Result<Self, UpstreamError> {
-        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-        if json.trim_ascii().is_empty() {
-            return Err(UpstreamError::Empty);
-        }
-        // serde_json refuses nesting beyond 128 levels, so nothing deeper is ever built.
-        let value =
-            serde_json::from_slice(json).map_err(|_| UpstreamError::malformed("it is not JSON"))?;
-        Self::from_json(&value)
+        Self::from_json(&parse(json)?)
+    }
+
+    /// Every object of an answer that is an array of them, as of a search; those that hold no
+    /// attribute are left out.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Malformed`] if it is not JSON.
+    pub fn all_from_slice(json: &[u8]) -> Result<Vec<Self>, UpstreamError> {
+        Ok(match parse(json)? {
+            Value::Array(objects) => {
+                objects.iter().filter_map(|o| Self::from_json(o).ok()).collect()
+            }
+            other => Self::from_json(&other).into_iter().collect(),
+        })
     }
 
     /// As [`Metadata::from_slice`], from JSON already parsed.
@@ -124,6 +131,15 @@ impl Metadata {
             self.bulk.retain(|other| other != reference);
         }
     }
+}
+
+fn parse(json: &[u8]) -> Result<Value, UpstreamError> {
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    if json.trim_ascii().is_empty() {
+        return Err(UpstreamError::Empty);
+    }
+    // serde_json refuses nesting beyond 128 levels, so nothing deeper is ever built.
+    serde_json::from_slice(json).map_err(|_| UpstreamError::malformed("it is not JSON"))
 }
 
 /// Puts `element` into the item at the end of `path`; whether there is one.
