@@ -1,5 +1,7 @@
 //! Data set to the attributes of one frame. Functional groups are resolved here and nowhere else.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -227,6 +229,48 @@ impl ImageAttributes {
             icc_profile: icc_profile(dataset, &groups),
             warnings,
         })
+    }
+
+    /// Refuses what [`Self::of_frame`] never makes: attributes may have come from another process, and
+    /// every later stage relies on them.
+    pub(crate) fn check(&self) -> Result<()> {
+        let must = |legal: bool, attribute, problem: &str| match legal {
+            true => Ok(()),
+            false => Err(RenderError::attribute(attribute, problem)),
+        };
+        let (allocated, stored, high) = (self.bits_allocated, self.bits_stored, self.high_bit);
+        let cell = match self.cell_kind {
+            CellKind::Integer(bits @ (1 | 8 | 16 | 32)) => Some(bits),
+            CellKind::Integer(_) => None,
+            CellKind::Float => Some(32),
+            CellKind::Double => Some(64),
+        };
+        let samples = self.photometric.samples_per_pixel();
+        let overlays = self.overlays.iter().all(OverlayPlane::is_legal);
+        must(self.rows > 0, "Rows", "is 0")?;
+        must(self.columns > 0, "Columns", "is 0")?;
+        must(self.samples_per_pixel == samples, "Samples per Pixel", "is not the photometric's")?;
+        must(cell == Some(allocated), "Bits Allocated", "is not that of the cells")?;
+        must((1..=allocated).contains(&stored), "Bits Stored", "does not fit Bits Allocated")?;
+        must((stored - 1..allocated).contains(&high), "High Bit", "does not fit the other bits")?;
+        must(ASPECTS.contains(&self.pixel_aspect), "Pixel Aspect Ratio", "is beyond belief")?;
+        must(self.luts().all(Lut::is_legal), "LUT Descriptor", "is illegal")?;
+        must(overlays, "Overlay Bit Position", "is illegal")?;
+        must(self.shutter.as_ref().is_none_or(Shutter::is_legal), "Shutter Shape", "is illegal")
+    }
+
+    /// The lookup tables, those of the palette too.
+    fn luts(&self) -> impl Iterator<Item = &Lut> {
+        let modality = match &self.modality {
+            Modality::Lut(lut) => Some(lut),
+            Modality::Identity | Modality::Rescale { .. } => None,
+        };
+        let voi = match &self.voi {
+            Voi::Lut(lut) => Some(lut),
+            Voi::None | Voi::Window(_) | Voi::Range { .. } => None,
+        };
+        let palette = self.palette.iter().flat_map(Palette::tables);
+        modality.into_iter().chain(voi).chain(palette)
     }
 
     /// Whether native pixel data hold chroma once for two pixels (R4.5).
@@ -482,6 +526,9 @@ fn padding(dataset: &InMemDicomObject, bits: &Bits, photometric: Photometric) ->
     Some(Padding { first: value.min(limit), last: value.max(limit) })
 }
 
+/// Beyond these it is a mistake in the file, and would make a line of the picture.
+const ASPECTS: RangeInclusive<f64> = 0.05..=20.0;
+
 /// Height over width of a pixel: Pixel Aspect Ratio, else one of the spacings (R4.28).
 fn pixel_aspect(dataset: &InMemDicomObject, groups: &FunctionalGroups<'_>) -> f64 {
     let measures = groups.group(tags::PIXEL_MEASURES_SEQUENCE);
@@ -495,8 +542,7 @@ fn pixel_aspect(dataset: &InMemDicomObject, groups: &FunctionalGroups<'_>) -> f6
     .into_iter()
     .find_map(|tag| ratio(dataset, tag))
     .or(spacing)
-    // Beyond this it is a mistake in the file, and would make a line of the picture.
-    .filter(|aspect| (0.05..=20.0).contains(aspect))
+    .filter(|aspect| ASPECTS.contains(aspect))
     .unwrap_or(1.0)
 }
 
@@ -621,6 +667,32 @@ pub(crate) mod tests {
         assert_eq!((attributes.rows, attributes.columns, attributes.bits_stored), (4, 6, 12));
         assert!(attributes.warnings.is_empty(), "{:?}", attributes.warnings);
     }
+
+    #[test]
+    fn attributes_that_do_not_fit_each_other_are_refused() {
+        assert_eq!(read(&dataset()).check(), Ok(()));
+        let spoilt: [fn(&mut ImageAttributes); 11] = [
+            |a| a.rows = 0,
+            |a| a.columns = 0,
+            |a| a.samples_per_pixel = 3,
+            |a| a.bits_allocated = 8,
+            |a| a.cell_kind = CellKind::Integer(12),
+            |a| a.bits_stored = 17,
+            |a| a.bits_stored = 0,
+            |a| a.high_bit = 10,
+            |a| a.high_bit = 16,
+            |a| a.pixel_aspect = f64::NAN,
+            |a| a.modality = Modality::Lut(serde_json::from_str(NO_ENTRIES).unwrap()),
+        ];
+        for (case, spoil) in spoilt.iter().enumerate() {
+            let mut attributes = read(&dataset());
+            spoil(&mut attributes);
+            let result = attributes.check();
+            assert!(matches!(result, Err(RenderError::Attribute { .. })), "case {case}");
+        }
+    }
+
+    const NO_ENTRIES: &str = r#"{"first": 0, "entries": [], "bits": 16}"#;
 
     #[test]
     fn objects_without_pixels_are_no_images() {

@@ -35,6 +35,7 @@ impl Frame {
             }
             Source::Frame { attributes, transfer_syntax, bytes } => {
                 limits.check_bytes(bytes.len() as u64)?;
+                attributes.check()?;
                 Ok(Self {
                     warnings: attributes.warnings.clone(),
                     attributes: ImageAttributes::clone(attributes),

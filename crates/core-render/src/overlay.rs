@@ -76,6 +76,14 @@ impl OverlayPlane {
         Some(Self { rows: size(0x0010)?, columns: size(0x0011)?, origin, bits })
     }
 
+    /// Whether it is as [`Self::read_all`] makes it.
+    pub(crate) fn is_legal(&self) -> bool {
+        match self.bits {
+            OverlayBits::Embedded { bit } => bit < 32,
+            OverlayBits::Plane { .. } => true,
+        }
+    }
+
     /// Whether the plane lies in unused bits of the pixel cells.
     pub(crate) fn is_embedded(&self) -> bool {
         matches!(self.bits, OverlayBits::Embedded { .. })

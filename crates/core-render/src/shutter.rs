@@ -27,14 +27,19 @@ enum Shape {
     Polygon(Vec<(f64, f64)>),
 }
 
+/// One of each (C.7.6.11): more values would only say the same again.
+const MOST_SHAPES: usize = 3;
+
+/// More corners than any collimator has; each costs every row a comparison.
+const MOST_CORNERS: usize = 1000;
+
 impl Shutter {
     /// The shutter of a data set. A shape that is not usable is left out with a warning: hiding an
     /// image by mistake is worse.
     pub(crate) fn read(dataset: &InMemDicomObject, warnings: &mut Vec<String>) -> Option<Self> {
         let kinds = primitive(dataset, tags::SHUTTER_SHAPE)?.to_multi_str().into_owned();
         let mut shapes = Vec::new();
-        // There is one of each (C.7.6.11): more values would only say the same again.
-        for kind in kinds.iter().take(3) {
+        for kind in kinds.iter().take(MOST_SHAPES) {
             let shape = match kind.trim() {
                 "RECTANGULAR" => rectangle(dataset),
                 "CIRCULAR" => circle(dataset),
@@ -50,6 +55,15 @@ impl Shutter {
         let value = integer(dataset, tags::SHUTTER_PRESENTATION_VALUE).unwrap_or(0);
         let value = (value.clamp(0, 65_535) >> 8) as u8;
         (!shapes.is_empty()).then_some(Self { shapes, value })
+    }
+
+    /// Whether it is as [`Self::read`] makes it.
+    pub(crate) fn is_legal(&self) -> bool {
+        let few_corners = |shape: &Shape| match shape {
+            Shape::Polygon(vertices) => vertices.len() <= MOST_CORNERS,
+            Shape::Rectangle { .. } | Shape::Circle { .. } => true,
+        };
+        self.shapes.len() <= MOST_SHAPES && self.shapes.iter().all(few_corners)
     }
 
     /// Hides what is outside, in a raster of a source of `full` columns × rows.
@@ -141,8 +155,6 @@ fn circle(dataset: &InMemDicomObject) -> Option<Shape> {
 }
 
 fn polygon(dataset: &InMemDicomObject) -> Option<Shape> {
-    /// More corners than any collimator has; each costs every row a comparison.
-    const MOST: usize = 1000;
     let numbers = integers(dataset, tags::VERTICES_OF_THE_POLYGONAL_SHUTTER);
     let vertices: Vec<(f64, f64)> = numbers
         .as_chunks::<2>()
@@ -150,7 +162,7 @@ fn polygon(dataset: &InMemDicomObject) -> Option<Shape> {
         .iter()
         .map(|&[row, column]| (row as f64, column as f64))
         .collect();
-    (3..=MOST).contains(&vertices.len()).then_some(Shape::Polygon(vertices))
+    (3..=MOST_CORNERS).contains(&vertices.len()).then_some(Shape::Polygon(vertices))
 }
 
 #[cfg(test)]

@@ -69,11 +69,16 @@ impl Palette {
         Some(Self { red: table(0)?, green: table(1)?, blue: table(2)?, supplemental: false })
     }
 
+    /// The three tables.
+    pub(crate) fn tables(&self) -> [&Lut; 3] {
+        [&self.red, &self.green, &self.blue]
+    }
+
     /// The colour of every sample that `layout` can hold, indexed by its unsigned bits; `grey` is
     /// that of stored values which a supplemental palette leaves grey.
     pub(crate) fn table(&self, layout: BitLayout, grey: impl Fn(f64) -> u8) -> Vec<[u8; 3]> {
         let full_scale = self.full_scale();
-        let tables = [&self.red, &self.green, &self.blue];
+        let tables = self.tables();
         let scale = |entry: u16| {
             ((f64::from(entry) * 255.0 / f64::from(full_scale) + 0.5).floor() as u16).min(255) as u8
         };
@@ -88,7 +93,7 @@ impl Palette {
 
     /// R4.19: files exist that hold 8-bit values in tables of 16 bits.
     fn full_scale(&self) -> u16 {
-        let tables = [&self.red, &self.green, &self.blue];
+        let tables = self.tables();
         let declared = tables.iter().map(|t| t.full_scale()).max().unwrap_or(255);
         let largest = tables.iter().map(|t| t.largest()).max().unwrap_or(0);
         if largest <= 255 { 255 } else { declared }
@@ -202,8 +207,8 @@ mod tests {
 
     #[test]
     fn hostile_segments_end_the_table() {
-        assert_eq!(expand_segments(&[1, 4, 100], 6), [], "linear without a start");
-        assert_eq!(expand_segments(&[0, 9, 1], 6), [], "fewer values than promised");
+        assert_eq!(expand_segments(&[1, 4, 100], 6), [0_u16; 0], "linear without a start");
+        assert_eq!(expand_segments(&[0, 9, 1], 6), [0_u16; 0], "fewer values than promised");
         assert_eq!(expand_segments(&[0, 1, 3, 7, 7], 6), [3], "unknown opcode");
         assert_eq!(expand_segments(&[0, 1, 3, 2, 1, 6, 0], 6).len(), 1, "indirect to indirect");
         assert_eq!(expand_segments(&[0, 1, 3, 0, 0, 0, 1, 7], 6), [3], "a segment of nothing");

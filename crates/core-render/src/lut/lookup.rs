@@ -69,6 +69,11 @@ impl Lut {
         })
     }
 
+    /// Whether it is as [`Self::new`] makes it.
+    pub(crate) fn is_legal(&self) -> bool {
+        !self.entries.is_empty() && (1..=16).contains(&self.bits)
+    }
+
     /// The entry for `input`; inputs outside meet the first or the last entry.
     pub(crate) fn at(&self, input: i64) -> u16 {
         let index = input.saturating_sub(self.first).clamp(0, self.entries.len() as i64 - 1);
