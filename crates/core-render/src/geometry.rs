@@ -141,7 +141,8 @@ impl Plan {
 
 /// The part of a side that lies inside the image: start and length.
 fn clamp(start: f64, extent: Extent, size: u32) -> (f64, f64) {
-    let size = f64::from(size);
+    // What is no number, or negative against its type's word, is the edge.
+    let (start, size) = (start.max(0.0), f64::from(size));
     let end = match extent {
         Extent::ToEdge => size,
         Extent::Pixels(length) => (start + length).min(size),
