@@ -10,7 +10,7 @@ mod rle;
 use std::io::Read;
 
 use bytes::Bytes;
-use dicomweb_types::TransferSyntax;
+use dicomweb_types::{TransferSyntax, Uid};
 
 use crate::attributes::{ImageAttributes, Photometric};
 use crate::colour::rgb::ColourSpace;
@@ -103,7 +103,7 @@ impl Codec {
             | Htj2kLosslessRpcl
             | Htj2k => Self::Jpeg2000,
             JpegXlLossless | JpegXlRecompression | TransferSyntax::JpegXl => Self::JpegXl,
-            Other(uid) => return Err(RenderError::unsupported(format!("transfer syntax {uid}"))),
+            Other(text) => return Err(unknown(text)),
         })
     }
 
@@ -137,6 +137,14 @@ impl Codec {
             }
             _ => Ok(declared),
         }
+    }
+}
+
+/// Names the syntax if it is a UID: in a damaged file, it may be anything.
+fn unknown(text: &str) -> RenderError {
+    match text.parse::<Uid>() {
+        Ok(uid) => RenderError::unsupported(format!("transfer syntax {}", uid.as_str())),
+        Err(_) => RenderError::unsupported("a transfer syntax that is no UID"),
     }
 }
 
