@@ -12,6 +12,11 @@ use crate::pixel::cells::Cells;
 /// Working memory per source pixel: three channels of floats, and as much again for filters.
 const BYTES_PER_PIXEL: u64 = 64;
 
+/// Above so many pixels, each byte of the stream must account for so many at most: a group of
+/// 65 536 pixels has an entry of more than a byte in its table of contents, however flat it is.
+const FLAT_PIXELS: u64 = 1 << 24;
+const PIXELS_PER_BYTE: u64 = 1 << 16;
+
 pub(super) fn decode(encoded: &Encoded<'_>) -> Result<Decoded> {
     let failed = |error: &dyn std::fmt::Display| RenderError::decode("JPEG XL", error);
     let pixels = u64::from(encoded.attributes.rows) * u64::from(encoded.attributes.columns);
@@ -23,6 +28,10 @@ pub(super) fn decode(encoded: &Encoded<'_>) -> Result<Decoded> {
         .map_err(|error| failed(&error))?;
     let (columns, rows) = (image.width(), image.height());
     encoded.limits.check_source(rows, columns)?;
+    let pixels = u64::from(columns) * u64::from(rows);
+    if pixels > FLAT_PIXELS && pixels / PIXELS_PER_BYTE > encoded.bytes.len() as u64 {
+        return Err(failed(&"so few bytes cannot hold the declared pixels"));
+    }
     let grey = image.pixel_format().is_grayscale();
     if matches!(image.pixel_format(), PixelFormat::Cmyk | PixelFormat::Cmyka) {
         return Err(RenderError::unsupported("JPEG XL in CMYK"));
