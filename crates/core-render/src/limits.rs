@@ -15,6 +15,9 @@ pub struct Limits {
     pub output_pixels: u64,
 }
 
+/// What libjpeg writes at most.
+const LONGEST_SIDE: u64 = 65_500;
+
 impl Default for Limits {
     fn default() -> Self {
         Self { source_pixels: 200_000_000, source_bytes: 512 << 20, output_pixels: 50_000_000 }
@@ -27,8 +30,9 @@ impl Limits {
         check("a source frame in pixels", pixels(rows, columns), self.source_pixels)
     }
 
-    /// Refuses a picture of more pixels than allowed.
+    /// Refuses a picture of more pixels than allowed, or of a side that no JPEG has.
     pub fn check_output(&self, rows: u32, columns: u32) -> Result<()> {
+        check("a side of a picture in pixels", rows.max(columns).into(), LONGEST_SIDE)?;
         check("a picture in pixels", pixels(rows, columns), self.output_pixels)
     }
 

@@ -240,6 +240,8 @@ mod tests {
     fn a_tile_that_cannot_be_decoded_is_blank_and_said() {
         let mut broken = mosaic(&[(0, 0, 1), (2, 0, 2)]);
         broken.tiles[1].transfer_syntax = TransferSyntax::JpegBaseline;
+        broken.tiles[1].bytes =
+            Bytes::from_static(b"neither a codestream nor as long as the cells");
         let picture = drawn(broken.clone());
         assert_eq!([picture.raster.data[0], picture.raster.data[2]], [1, 255]);
         assert_eq!(picture.warnings, ["1 of 2 tiles could not be decoded and are blank"]);

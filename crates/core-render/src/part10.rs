@@ -247,12 +247,12 @@ fn walk(body: &Bytes, encoding: Encoding) -> Result<Walked> {
     Ok(walked)
 }
 
-/// Left out: private groups, delimiters that end nothing, and unknown sequences, whose items are in
-/// Implicit VR (PS3.5 §6.2.2) while the parser reads on as before.
+/// Left out: private groups, delimiters that end nothing, unknown sequences, whose items are in
+/// Implicit VR (PS3.5 §6.2.2) while the parser reads on as before, and broken numbers.
 fn is_parsed(header: &Header) -> bool {
     let unknown_sequence = header.length.is_none() && header.vr == Some(VR::UN);
     let group = header.tag.group();
-    group.is_multiple_of(2) && group != 0xFFFE && !unknown_sequence
+    group.is_multiple_of(2) && group != 0xFFFE && !unknown_sequence && header.holds_whole_numbers()
 }
 
 fn is_pixel_data(tag: Tag) -> bool {
@@ -276,6 +276,20 @@ struct Header {
     length: Option<u32>,
     /// Where the value begins.
     value: usize,
+}
+
+impl Header {
+    /// Whether the length is that of so many numbers; the parser would go on within the last one.
+    fn holds_whole_numbers(&self) -> bool {
+        use VR::*;
+        let size = match self.vr {
+            Some(OW | SS | US) => 2,
+            Some(AT | FL | OF | OL | SL | UL) => 4,
+            Some(FD | OD | OV | SV | UV) => 8,
+            _ => 1,
+        };
+        self.length.is_none_or(|length| length.is_multiple_of(size))
+    }
 }
 
 const ITEM: Tag = Tag(0xFFFE, 0xE000);
@@ -329,6 +343,9 @@ impl Walker<'_> {
     /// Where the value ends; sequences are walked, since a parser will recurse into them.
     fn value_end(&self, header: &Header, depth: usize) -> Result<usize> {
         match header.length {
+            Some(_) if self.parsed && !header.holds_whole_numbers() => {
+                Err(RenderError::damaged("an element of numbers holds a part of one"))
+            }
             Some(length) => {
                 let end = self.end_of(header.value, length)?;
                 if header.vr == Some(VR::SQ) {
@@ -375,7 +392,7 @@ impl Walker<'_> {
         while ends == Ends::AtDelimiter || at < self.data.len() {
             let item = self.header(at)?;
             match (item.tag, item.length) {
-                (SEQUENCE_END, _) => return self.delimited(item.value, ends),
+                (SEQUENCE_END, _) => return self.delimited(&item, ends),
                 (ITEM, Some(length)) => {
                     let end = self.end_of(item.value, length)?;
                     at = self.up_to(end).elements(item.value, Ends::AtLength, depth)?;
@@ -394,28 +411,35 @@ impl Walker<'_> {
         while ends == Ends::AtDelimiter || at < self.data.len() {
             let header = self.header(at)?;
             if header.tag == ITEM_END {
-                return self.delimited(header.value, ends);
+                return self.delimited(&header, ends);
             }
             at = self.value_end(&header, depth)?;
         }
         Ok(at)
     }
 
-    /// The end behind a delimiter. Where there is a length as well, both must be the same end, or
-    /// the parser goes on where nobody walked.
-    fn delimited(&self, end: usize, ends: Ends) -> Result<usize> {
-        if ends == Ends::AtLength && end != self.data.len() {
+    /// The end behind a delimiter, which has no value (PS3.5 §7.5). Where there is a length as well,
+    /// both must be the same end, or the parser goes on where nobody walked.
+    fn delimited(&self, delimiter: &Header, ends: Ends) -> Result<usize> {
+        if delimiter.length != Some(0) {
+            return Err(RenderError::damaged("a delimiter has a length"));
+        }
+        if ends == Ends::AtLength && delimiter.value != self.data.len() {
             return Err(RenderError::damaged("a sequence or an item ends twice"));
         }
-        Ok(end)
+        Ok(delimiter.value)
     }
 
-    /// Skips the fragments of nested pixel data (an icon).
+    /// Skips the fragments of nested pixel data (an icon), after a table of 32-bit offsets.
     fn fragments_end(&self, mut at: usize) -> Result<usize> {
+        let table = self.header(at)?;
+        if table.length.is_some_and(|length| !length.is_multiple_of(4)) {
+            return Err(RenderError::damaged("an offset table holds a part of an offset"));
+        }
         loop {
             let item = self.header(at)?;
             match (item.tag, item.length) {
-                (SEQUENCE_END, _) => return Ok(item.value),
+                (SEQUENCE_END, Some(0)) => return Ok(item.value),
                 (ITEM, Some(length)) => at = self.end_of(item.value, length)?,
                 _ => return Err(RenderError::damaged("a fragment is no item")),
             }
@@ -575,6 +599,29 @@ mod tests {
         // At the declared end it is harmless.
         let harmless = element(8, 0x1140, b"SQ", &[&item(0, &[])[..], &DELIMITER].concat());
         assert!(read(&file(&[harmless])).is_ok());
+    }
+
+    #[test]
+    fn delimiters_with_a_length_are_refused() {
+        for tag in [[0xFE, 0xFF, 0x0D, 0xE0], [0xFE, 0xFF, 0xDD, 0xE0]] {
+            let mut sequence = element(8, 0x1140, b"SQ", &item(u32::MAX, &[]));
+            sequence[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+            sequence.extend([0xFE, 0xFF, 0x0D, 0xE0, 0, 0, 0, 0]);
+            sequence.extend(DELIMITER);
+            assert!(read(&file(&[sequence.clone()])).is_ok());
+            let at = sequence.windows(4).position(|bytes| bytes == tag).unwrap();
+            sequence[at + 7] = 0x7F;
+            assert!(is_damaged(&[sequence]));
+        }
+    }
+
+    #[test]
+    fn broken_numbers_are_left_out_and_refused_within_sequences() {
+        let broken = element(8, 8, b"UL", &[0; 6]);
+        let rows = element(0x28, 0x10, b"US", &[2, 0]);
+        let read = read(&file(&[broken.clone(), rows])).unwrap();
+        assert!(read.dataset.get(Tag(8, 8)).is_none() && read.dataset.get(tags::ROWS).is_some());
+        assert!(is_damaged(&[element(8, 0x1140, b"SQ", &item(14, &broken))]));
     }
 
     #[test]
