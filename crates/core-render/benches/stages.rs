@@ -68,19 +68,20 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn job(file: &bytes::Bytes, longest_side: u32) -> RenderJob {
-    RenderJob {
-        source: Source::File {
+    RenderJob::new(
+        Source::File {
             bytes: file.clone(),
             frame: FrameChoice::Number(dicomweb_types::FrameNumber::FIRST),
         },
-        spec: RenderSpec {
-            window: None,
-            framing: Framing::FitWithin(longest_side.try_into().expect("above 0")),
-            output: Output::Jpeg(Quality::THUMBNAIL),
+        RenderSpec {
             overlays: Overlays::Omit,
+            ..RenderSpec::new(
+                Framing::FitWithin(longest_side.try_into().expect("above 0")),
+                Output::Jpeg(Quality::THUMBNAIL),
+            )
         },
-        limits: Limits::default(),
-    }
+        Limits::default(),
+    )
 }
 
 /// Time from the start of `stage` to the start of the next one.

@@ -38,10 +38,13 @@ pub use lut::lookup::Lut;
 pub use overlay::OverlayPlane;
 pub use shutter::Shutter;
 pub use slide::{Cut, Flavour, Place, Slide, SlideFile, View, flavour, total_matrix};
-pub use source::{Canvas, FrameChoice, Mosaic, Picture, RenderJob, Source, Stage, Tile};
+pub use source::{
+    Canvas, Card, CardKind, Cine, EncodedFrame, FrameChoice, Labels, Mosaic, Picture, RenderJob,
+    Source, Stage, Tile,
+};
 pub use spec::{
-    Extent, Framing, Output, Overlays, Quality, RenderSpec, SourceRect, SpecError, Viewport,
-    VoiFunction, Window,
+    Annotation, Extent, Framing, IccProfile, Output, Overlays, Quality, RenderSpec, SourceRect,
+    SpecError, Viewport, VoiFunction, Window,
 };
 
 /// Names the pixels this version makes: part of every cache key and ETag. Changes with each release

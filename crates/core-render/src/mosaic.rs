@@ -195,13 +195,8 @@ mod tests {
     }
 
     fn assembled(mosaic: Mosaic, limits: Limits) -> Result<Drawn> {
-        let spec = RenderSpec {
-            window: None,
-            framing: Framing::Native,
-            output: Output::Png,
-            overlays: Overlays::Draw,
-        };
-        let job = RenderJob { source: Source::Tiles(Box::new(mosaic.clone())), spec, limits };
+        let spec = RenderSpec::new(Framing::Native, Output::Png);
+        let job = RenderJob::new(Source::Tiles(Box::new(mosaic.clone())), spec, limits);
         assemble(&mosaic, &job, &mut |_| {})
     }
 

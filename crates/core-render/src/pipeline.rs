@@ -40,6 +40,7 @@ fn run_if(
     observe(Stage::Decode);
     let Drawn { raster, plan, attributes, mut warnings } = match &job.source {
         Source::Tiles(tiles) => mosaic::assemble(tiles, job, observe)?,
+        Source::Cine(_) | Source::Card(_) => return Err(RenderError::unsupported("this source")),
         Source::File { bytes, frame } => {
             one_frame(Frame::in_file(bytes, *frame, &job.limits)?, job, reducible, observe)?
         }
@@ -243,22 +244,20 @@ mod tests {
     use crate::spec::{Framing, Output};
 
     fn thumbnail(file: &Path, longest: u32) -> RenderJob {
-        RenderJob {
-            source: Source::File {
+        RenderJob::new(
+            Source::File {
                 bytes: std::fs::read(file).unwrap().into(),
                 frame: FrameChoice::Number(dicomweb_types::FrameNumber::FIRST),
             },
-            spec: spec(longest),
-            limits: Limits::default(),
-        }
+            spec(longest),
+            Limits::default(),
+        )
     }
 
     fn spec(longest: u32) -> RenderSpec {
         RenderSpec {
-            window: None,
-            framing: Framing::FitWithin(longest.try_into().unwrap()),
-            output: Output::Png,
             overlays: Overlays::Omit,
+            ..RenderSpec::new(Framing::FitWithin(longest.try_into().unwrap()), Output::Png)
         }
     }
 

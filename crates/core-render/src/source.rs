@@ -17,6 +17,31 @@ pub struct RenderJob {
     pub spec: RenderSpec,
     /// What it may cost.
     pub limits: Limits,
+    /// The texts of an annotation, of a source that does not hold them itself: [`Source::Frame`],
+    /// [`Source::Tiles`] and frames of a [`Cine`].
+    pub labels: Option<Labels>,
+}
+
+impl RenderJob {
+    /// A rendering without annotation.
+    pub fn new(source: Source, spec: RenderSpec, limits: Limits) -> Self {
+        Self { source, spec, limits, labels: None }
+    }
+}
+
+/// The texts of an annotation, a line each. They are a patient's: never logged, never kept.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Labels {
+    /// Who is shown.
+    pub patient: Vec<String>,
+    /// What is shown.
+    pub technique: Vec<String>,
+}
+
+impl std::fmt::Debug for Labels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Labels(..)")
+    }
 }
 
 /// The bytes a picture is drawn from.
@@ -40,6 +65,72 @@ pub enum Source {
     },
     /// Tiles of a slide, laid out.
     Tiles(Box<Mosaic>),
+    /// Several frames of one object, drawn one after the other into an animation.
+    Cine(Box<Cine>),
+    /// No image: a card that says what the object is.
+    Card(Card),
+}
+
+/// The frames of an animation, of one size and kind. They share one window (R4.14).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Cine {
+    /// Of a whole DICOM file.
+    File {
+        /// The file.
+        bytes: Bytes,
+        /// Which frames, in this order.
+        frames: Vec<FrameNumber>,
+    },
+    /// Of single frames as an archive hands them out.
+    Frames {
+        /// The frames, in this order.
+        frames: Vec<EncodedFrame>,
+        /// How long each is shown, in milliseconds; as many as there are frames.
+        delays: Vec<u32>,
+    },
+}
+
+/// A frame with the attributes of its instance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EncodedFrame {
+    /// The attributes, resolved for this frame.
+    pub attributes: ImageAttributes,
+    /// What the bytes are.
+    pub transfer_syntax: TransferSyntax,
+    /// The native cells or the codestream of this one frame.
+    pub bytes: Bytes,
+}
+
+/// What a card says of an object that holds no image; nothing of a patient (R5.6).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Card {
+    /// What kind of object it is.
+    pub kind: CardKind,
+    /// Modality (0008,0060), where it is a code string of the standard's form.
+    pub modality: Option<String>,
+    /// Series Number (0020,0011).
+    pub series_number: Option<i32>,
+}
+
+/// The kinds of objects that have a card.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // the kinds name themselves
+pub enum CardKind {
+    Report,
+    Document,
+    Waveform,
+    Audio,
+    Video,
+    StructureSet,
+    Plan,
+    Registration,
+    PresentationState,
+    KeyObjects,
+    Surface,
+    Measurements,
+    RawData,
+    Image,
+    Other,
 }
 
 /// A part of a slide's Total Pixel Matrix, put together from tiles (PS3.3 C.8.12.4).

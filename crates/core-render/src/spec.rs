@@ -19,6 +19,50 @@ pub struct RenderSpec {
     pub output: Output,
     /// Whether overlay planes (60xx) are drawn.
     pub overlays: Overlays,
+    /// Which texts are drawn in the corners.
+    pub annotation: Annotation,
+    /// The colour space of the picture, and whether it says so itself.
+    pub icc_profile: Option<IccProfile>,
+}
+
+impl RenderSpec {
+    /// The picture as its file wants it: its own window, overlays drawn, no annotation, sRGB.
+    pub fn new(framing: Framing, output: Output) -> Self {
+        Self {
+            window: None,
+            framing,
+            output,
+            overlays: Overlays::Draw,
+            annotation: Annotation::default(),
+            icc_profile: None,
+        }
+    }
+}
+
+/// `annotation`: which texts are burned into the corners (PS3.18 §8.3.5.1.1); none by default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Annotation {
+    /// Name, identifier, birth date and sex of the patient.
+    pub patient: bool,
+    /// What was done and when: modality, study date, series, instance and frame number …
+    pub technique: bool,
+}
+
+/// `iccprofile`: what the colours of the picture are, and whether it carries a profile that says so
+/// (PS3.18 §8.3.5.1.5). Where it is absent the picture is sRGB and carries none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum IccProfile {
+    /// None is embedded.
+    No,
+    /// One that describes the pixels is embedded: the object's own, which are then not converted, else
+    /// sRGB.
+    Yes,
+    /// Converted to sRGB (IEC 61966-2-1), embedded.
+    Srgb,
+    /// Converted to Adobe RGB (1998), embedded.
+    AdobeRgb,
+    /// Converted to ROMM RGB (ISO 22028-2), embedded.
+    RommRgb,
 }
 
 /// The encoding of the picture.
@@ -28,6 +72,12 @@ pub enum Output {
     Jpeg(Quality),
     /// 8-bit PNG, grey or RGB.
     Png,
+    /// GIF of at most 256 colours a frame, animated where the source has several frames.
+    Gif,
+    /// Lossy WebP, animated where the source has several frames.
+    WebP(Quality),
+    /// JPEG 2000 in its JP2 container.
+    Jp2(Quality),
 }
 
 impl Output {
@@ -36,6 +86,9 @@ impl Output {
         match self {
             Self::Jpeg(_) => MediaType::Jpeg,
             Self::Png => MediaType::Png,
+            Self::Gif => MediaType::Gif,
+            Self::WebP(_) => MediaType::WebP,
+            Self::Jp2(_) => MediaType::Jp2,
         }
     }
 }

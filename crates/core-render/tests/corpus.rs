@@ -23,16 +23,11 @@ fn corpus() -> Option<(PathBuf, Vec<Value>)> {
 
 fn render(file: &Path, frame: FrameChoice) -> Result<core_render::Picture, RenderError> {
     let bytes = std::fs::read(file).expect("a corpus file is readable").into();
-    let job = RenderJob {
-        source: Source::File { bytes, frame },
-        spec: RenderSpec {
-            window: None,
-            framing: Framing::Native,
-            output: Output::Png,
-            overlays: Overlays::Omit,
-        },
-        limits: Limits::default(),
-    };
+    let job = RenderJob::new(
+        Source::File { bytes, frame },
+        RenderSpec { overlays: Overlays::Omit, ..RenderSpec::new(Framing::Native, Output::Png) },
+        Limits::default(),
+    );
     core_render::render(&job, &mut |_| {})
 }
 

@@ -585,7 +585,7 @@ fn spoil(value: &mut Value, random: &mut Random) {
 
 /// Draws with a random request; whether there was a picture.
 fn try_out(case: &str, source: Source, random: &mut Random) -> bool {
-    let job = RenderJob { source, spec: spec(random), limits: LIMITS };
+    let job = RenderJob::new(source, spec(random), LIMITS);
     let witness = Witness(format!("{case}: {:?}", job.spec));
     if std::env::var_os("LIGHTBOX_FUZZ_TRACE").is_some() {
         eprintln!("{}", witness.0);
@@ -659,7 +659,7 @@ fn spec(random: &mut Random) -> RenderSpec {
         _ => Output::Jpeg((1 + random.below(100)).to_string().parse().expect("1 to 100")),
     };
     let overlays = if random.below(2) == 0 { Overlays::Draw } else { Overlays::Omit };
-    RenderSpec { window, framing: framing(random), output, overlays }
+    RenderSpec { window, overlays, ..RenderSpec::new(framing(random), output) }
 }
 
 fn framing(random: &mut Random) -> Framing {
@@ -709,16 +709,11 @@ fn memory_follows_what_is_there_not_what_is_declared() {
     }
     for path in paths {
         let bytes: Bytes = std::fs::read(&path).expect("a corpus file is readable").into();
-        let job = RenderJob {
-            source: Source::File { bytes, frame: FrameChoice::Representative },
-            spec: RenderSpec {
-                window: None,
-                framing: Framing::Native,
-                output: Output::Png,
-                overlays: Overlays::Draw,
-            },
-            limits: Limits::default(),
-        };
+        let job = RenderJob::new(
+            Source::File { bytes, frame: FrameChoice::Representative },
+            RenderSpec::new(Framing::Native, Output::Png),
+            Limits::default(),
+        );
         let result: Result<Picture, RenderError> = core_render::render(&job, &mut |_| {});
         let peak = peak_memory_kb();
         println!("{:6} MiB after {} {}", peak >> 10, path.display(), result.is_ok());

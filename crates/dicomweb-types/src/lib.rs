@@ -20,12 +20,14 @@
 
 mod frame;
 mod media_type;
+mod reference;
 mod resource;
 mod transfer_syntax;
 mod uid;
 
 pub use frame::{FrameNumber, FrameNumberError};
 pub use media_type::{MediaRange, MediaType, split_list};
+pub use reference::ImageReference;
 pub use resource::InstancePath;
 pub use transfer_syntax::TransferSyntax;
 pub use uid::{Uid, UidError};

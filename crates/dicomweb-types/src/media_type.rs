@@ -14,25 +14,37 @@ pub enum MediaType {
     Jpeg,
     /// `image/png`.
     Png,
+    /// `image/gif`, of one frame or of several.
+    Gif,
+    /// `image/webp`, of one frame or of several.
+    WebP,
+    /// `image/jp2`.
+    Jp2,
 }
 
 impl MediaType {
     /// Every type, the default of a single frame first (PS3.18 Table 8.7.4-1).
-    pub const ALL: [Self; 2] = [Self::Jpeg, Self::Png];
+    pub const ALL: [Self; 5] = [Self::Jpeg, Self::Png, Self::Gif, Self::WebP, Self::Jp2];
 
     /// The name as it stands in a header.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Jpeg => "image/jpeg",
             Self::Png => "image/png",
+            Self::Gif => "image/gif",
+            Self::WebP => "image/webp",
+            Self::Jp2 => "image/jp2",
         }
     }
 
-    /// The type a file ending stands for: `jpg`, `jpeg` or `png` in any case.
+    /// The type a file ending stands for, in any case: `jpg`, `jpeg`, `png`, `gif`, `webp` or `jp2`.
     pub fn from_extension(extension: &str) -> Option<Self> {
         match extension.to_ascii_lowercase().as_str() {
             "jpg" | "jpeg" => Some(Self::Jpeg),
             "png" => Some(Self::Png),
+            "gif" => Some(Self::Gif),
+            "webp" => Some(Self::WebP),
+            "jp2" => Some(Self::Jp2),
             _ => None,
         }
     }

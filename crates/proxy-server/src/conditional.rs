@@ -115,12 +115,7 @@ mod tests {
     use super::*;
 
     fn spec() -> RenderSpec {
-        RenderSpec {
-            window: None,
-            framing: Framing::Native,
-            output: Output::Png,
-            overlays: Overlays::Omit,
-        }
+        RenderSpec { overlays: Overlays::Omit, ..RenderSpec::new(Framing::Native, Output::Png) }
     }
 
     fn file(bytes: &'static str, frame: FrameChoice) -> Source {

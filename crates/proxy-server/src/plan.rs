@@ -1,6 +1,6 @@
 //! What was said → what is meant: the only place that chooses defaults.
 
-use core_render::{Framing, Output, Overlays, Quality, RenderSpec, Viewport};
+use core_render::{Annotation, Framing, Output, Overlays, Quality, RenderSpec, Viewport};
 use dicomweb_types::MediaType;
 
 use crate::config::{BasePath, Config};
@@ -48,8 +48,13 @@ impl Plan {
                 MediaType::Jpeg => Output::Jpeg(params.quality.unwrap_or(quality)),
                 // R2.6: a quality is legal for PNG, where it has nothing to decide.
                 MediaType::Png => Output::Png,
+                MediaType::Gif => Output::Gif,
+                MediaType::WebP => Output::WebP(params.quality.unwrap_or(quality)),
+                MediaType::Jp2 => Output::Jp2(params.quality.unwrap_or(quality)),
             },
             overlays,
+            annotation: Annotation::default(),
+            icc_profile: None,
         };
         Ok(Self { resource, spec })
     }

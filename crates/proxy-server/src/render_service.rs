@@ -80,7 +80,7 @@ async fn story(app: &App, resource: Resource, request: &Parts) -> Result<Outcome
         return Ok(Outcome::Held(identity));
     }
 
-    let job = RenderJob { source, spec: plan.spec, limits: app.config.limits() };
+    let job = RenderJob::new(source, plan.spec, app.config.limits());
     let drawn = turn.run(job).await;
     let Rendered { picture, queue, decode, render, encode } =
         drawn.map_err(|error| ServerError::of_work(error, &plan.resource))?;

@@ -149,19 +149,17 @@ mod tests {
     use super::*;
 
     fn nonsense() -> RenderJob {
-        RenderJob {
-            source: Source::File {
+        RenderJob::new(
+            Source::File {
                 bytes: Bytes::from_static(b"no DICOM"),
                 frame: FrameChoice::Representative,
             },
-            spec: RenderSpec {
-                window: None,
-                framing: Framing::Native,
-                output: Output::Png,
+            RenderSpec {
                 overlays: Overlays::Omit,
+                ..RenderSpec::new(Framing::Native, Output::Png)
             },
-            limits: Limits::default(),
-        }
+            Limits::default(),
+        )
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod jpeg;
 mod png;
 
-use crate::error::Result;
+use crate::error::{RenderError, Result};
 use crate::pixel::raster::Raster;
 use crate::spec::Output;
 
@@ -12,5 +12,8 @@ pub(crate) fn encode(raster: &Raster, output: Output) -> Result<Vec<u8>> {
     match output {
         Output::Jpeg(quality) => jpeg::encode(raster, quality),
         Output::Png => png::encode(raster),
+        Output::Gif | Output::WebP(_) | Output::Jp2(_) => {
+            Err(RenderError::unsupported(output.media_type().as_str()))
+        }
     }
 }

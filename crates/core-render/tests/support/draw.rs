@@ -29,16 +29,11 @@ pub fn draw(file: impl Into<Vec<u8>>) -> Drawing {
 
 /// Draws from any source.
 pub fn draw_source(source: Source) -> Drawing {
-    Drawing(RenderJob {
+    Drawing(RenderJob::new(
         source,
-        spec: RenderSpec {
-            window: None,
-            framing: Framing::Native,
-            output: Output::Png,
-            overlays: Overlays::Omit,
-        },
-        limits: Limits::default(),
-    })
+        RenderSpec { overlays: Overlays::Omit, ..RenderSpec::new(Framing::Native, Output::Png) },
+        Limits::default(),
+    ))
 }
 
 impl Drawing {

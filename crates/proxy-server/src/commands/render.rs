@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use core_render::{
-    FrameChoice, Framing, Limits, Output, Overlays, Quality, RenderJob, RenderSpec, Source,
-    Viewport, Window,
+    Annotation, FrameChoice, Framing, Limits, Output, Overlays, Quality, RenderJob, RenderSpec,
+    Source, Viewport, Window,
 };
 use dicomweb_types::{FrameNumber, MediaType};
 
@@ -59,8 +59,7 @@ pub(crate) fn run(args: &Render) -> Outcome {
     };
     let bytes = read(&args.file, limits.source_bytes).map_err(|e| failed(&args.file, &e))?;
     let frame = args.frame.map_or(FrameChoice::Representative, FrameChoice::Number);
-    let job =
-        RenderJob { source: Source::File { bytes, frame }, spec: spec(args, media_type), limits };
+    let job = RenderJob::new(Source::File { bytes, frame }, spec(args, media_type), limits);
     let picture = core_render::render(&job, &mut |_| ()).map_err(|e| failed(&args.file, &e))?;
     for warning in &picture.warnings {
         eprintln!("lightbox: {}: warning: {warning}", args.file.display());
@@ -75,11 +74,16 @@ fn spec(args: &Render, media_type: MediaType) -> RenderSpec {
         output: match media_type {
             MediaType::Jpeg => Output::Jpeg(args.quality.unwrap_or(Quality::RENDERED)),
             MediaType::Png => Output::Png,
+            MediaType::Gif => Output::Gif,
+            MediaType::WebP => Output::WebP(args.quality.unwrap_or(Quality::RENDERED)),
+            MediaType::Jp2 => Output::Jp2(args.quality.unwrap_or(Quality::RENDERED)),
         },
         overlays: match args.overlays {
             YesNo::Yes => Overlays::Draw,
             YesNo::No => Overlays::Omit,
         },
+        annotation: Annotation::default(),
+        icc_profile: None,
     }
 }
 
