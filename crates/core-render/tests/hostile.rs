@@ -635,6 +635,7 @@ fn check_picture(picture: &Picture, spec: &RenderSpec) {
             assert_eq!(image.warning, None);
             (image.width, image.height)
         }
+        Output::Gif | Output::WebP(_) | Output::Jp2(_) => unreachable!("not asked for here"),
     };
     assert_eq!(decoded, (width, height));
     picture.warnings.iter().for_each(|warning| check_message(warning));

@@ -1,6 +1,10 @@
 //! ETag and If-None-Match (RFC 9110 §8.8.3, §13.1.2).
 
-use core_render::{FrameChoice, Mosaic, RENDERER_VERSION, RenderSpec, Source, Tile};
+use core_render::{
+    Cine, EncodedFrame, FrameChoice, ImageAttributes, Mosaic, RENDERER_VERSION, RenderSpec, Source,
+    Tile,
+};
+use dicomweb_types::TransferSyntax;
 use http::header::{self, HeaderMap};
 use sha2::{Digest, Sha256};
 
@@ -16,30 +20,7 @@ impl ETag {
         let mut hash = Hash(Sha256::new());
         hash.field(RENDERER_VERSION.as_bytes());
         hash.value(spec);
-        match source {
-            Source::File { bytes, frame } => {
-                match frame {
-                    FrameChoice::Number(number) => hash.field(&number.get().to_be_bytes()),
-                    FrameChoice::Representative => hash.field(b"representative"),
-                }
-                hash.field(bytes);
-            }
-            Source::Frame { attributes, transfer_syntax, bytes } => {
-                hash.value(attributes);
-                hash.field(transfer_syntax.uid().as_bytes());
-                hash.field(bytes);
-            }
-            Source::Tiles(mosaic) => {
-                let Mosaic { attributes, canvas, tiles } = &**mosaic;
-                hash.value(attributes);
-                hash.value(canvas);
-                for Tile { x, y, transfer_syntax, bytes } in tiles {
-                    hash.value(&(x, y));
-                    hash.field(transfer_syntax.uid().as_bytes());
-                    hash.field(bytes);
-                }
-            }
-        }
+        hash.source(source);
         // Half of SHA-256 is more than enough to tell pictures apart.
         let digest = hash.0.finalize();
         let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
@@ -54,6 +35,50 @@ impl ETag {
 struct Hash(Sha256);
 
 impl Hash {
+    fn source(&mut self, source: &Source) {
+        match source {
+            Source::File { bytes, frame } => {
+                match frame {
+                    FrameChoice::Number(number) => self.field(&number.get().to_be_bytes()),
+                    FrameChoice::Representative => self.field(b"representative"),
+                }
+                self.field(bytes);
+            }
+            Source::Frame { attributes, transfer_syntax, bytes } => {
+                self.frame(attributes, transfer_syntax, bytes);
+            }
+            Source::Tiles(mosaic) => {
+                let Mosaic { attributes, canvas, tiles } = &**mosaic;
+                self.value(attributes);
+                self.value(canvas);
+                for Tile { x, y, transfer_syntax, bytes } in tiles {
+                    self.value(&(x, y));
+                    self.field(transfer_syntax.uid().as_bytes());
+                    self.field(bytes);
+                }
+            }
+            Source::Cine(cine) => match &**cine {
+                Cine::File { bytes, frames } => {
+                    self.value(frames);
+                    self.field(bytes);
+                }
+                Cine::Frames { frames, delays } => {
+                    self.value(delays);
+                    for EncodedFrame { attributes, transfer_syntax, bytes } in frames {
+                        self.frame(attributes, transfer_syntax, bytes);
+                    }
+                }
+            },
+            Source::Card(card) => self.value(card),
+        }
+    }
+
+    fn frame(&mut self, attributes: &ImageAttributes, syntax: &TransferSyntax, bytes: &[u8]) {
+        self.value(attributes);
+        self.field(syntax.uid().as_bytes());
+        self.field(bytes);
+    }
+
     /// Length first, so that no two lists of fields run into the same bytes.
     fn field(&mut self, bytes: &[u8]) {
         self.0.update((bytes.len() as u64).to_be_bytes());
