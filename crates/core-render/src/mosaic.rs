@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::attributes::tests::image;
     use crate::source::Source;
-    use crate::spec::{Framing, Output, Overlays};
+    use crate::spec::{Framing, Output};
 
     /// Tiles of 2 × 2 grey pixels, each of one value, on a canvas of 5 × 3.
     fn mosaic(tiles: &[(i64, i64, u8)]) -> Mosaic {
