@@ -28,6 +28,6 @@ mod uid;
 pub use frame::{FrameNumber, FrameNumberError};
 pub use media_type::{MediaRange, MediaType, split_list};
 pub use reference::ImageReference;
-pub use resource::InstancePath;
+pub use resource::{InstancePath, SeriesPath};
 pub use transfer_syntax::TransferSyntax;
 pub use uid::{Uid, UidError};

@@ -1,11 +1,11 @@
-//! The instances of a series (QIDO-RS, PS3.18 §10.6), page by page.
+//! The series of a study and the instances of a series (QIDO-RS, PS3.18 §10.6), page by page.
 
 use std::collections::HashSet;
 use std::fmt::Write;
 
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
-use dicomweb_types::Uid;
+use dicomweb_types::{SeriesPath, Uid};
 
 use crate::caller::Caller;
 use crate::client::Client;
@@ -14,42 +14,60 @@ use crate::metadata::Metadata;
 
 const ACCEPT: &str = "application/dicom+json";
 
-/// Results asked for at once.
-const PAGE: usize = 100;
+/// Results asked for at once; Azure refuses more than 200.
+const PAGE: usize = 200;
 
 /// Pages of one search: a series of more instances is not read to its end.
-const MOST_PAGES: usize = 20;
+const MOST_PAGES: usize = 500;
 
 /// The most bytes of one page, if the client's own limit is not lower.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// An instance that a search found.
-#[derive(Clone, Debug)]
-pub struct FoundInstance {
-    /// SOP Instance UID.
-    pub instance: Uid,
-    /// What the archive says of it.
-    pub attributes: Metadata,
-}
-
 impl Client {
-    /// The instances of a series, each with what the archive says by itself, and `fields` as far as the archive knows them. At most 2000, in the order of the archive.
+    /// Hands each series of a study to `found`: its UID and what the archive says of it by itself, and
+    /// of `fields` as far as the archive knows them. In the order of the archive; at most 100 000.
     ///
     /// # Errors
-    /// What the archive, or the way to it, did wrong: [`UpstreamError`]. A series that is not there
-    /// has no instances, or is a status of 404 from some archives.
-    pub async fn instances_of(
+    /// What the archive, or the way to it, did wrong: [`UpstreamError`]. A study that is not there has
+    /// no series, or is a status of 404 from some archives.
+    pub async fn series_of(
         &self,
         study: &Uid,
-        series: &Uid,
         fields: &[Tag],
         caller: &Caller,
-    ) -> Result<Vec<FoundInstance>, UpstreamError> {
-        let mut found = Found::default();
+        found: &mut (dyn FnMut(Uid, Metadata) + Send),
+    ) -> Result<(), UpstreamError> {
+        let path = format!("studies/{study}/series");
+        self.search(&path, tags::SERIES_INSTANCE_UID, fields, caller, found).await
+    }
+
+    /// The same of the instances of a series.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn instances_of(
+        &self,
+        series: &SeriesPath,
+        fields: &[Tag],
+        caller: &Caller,
+        found: &mut (dyn FnMut(Uid, Metadata) + Send),
+    ) -> Result<(), UpstreamError> {
+        let path = format!("{series}/instances");
+        self.search(&path, tags::SOP_INSTANCE_UID, fields, caller, found).await
+    }
+
+    async fn search(
+        &self,
+        path: &str,
+        key: Tag,
+        fields: &[Tag],
+        caller: &Caller,
+        found: &mut (dyn FnMut(Uid, Metadata) + Send),
+    ) -> Result<(), UpstreamError> {
+        let mut pages = Pages::new(key);
         for _ in 0..MOST_PAGES {
-            let query = query(fields, found.instances.len());
-            let url =
-                self.join(&format!("studies/{study}/series/{series}/instances"), Some(&query));
+            let query = query(fields, pages.offset);
+            let url = self.join(path, Some(&query));
             let answer = match self.get(url, ACCEPT, caller).await {
                 Ok(answer) => answer,
                 // 204 is how archives say that nothing more matches.
@@ -63,11 +81,11 @@ impl Client {
                 Err(UpstreamError::Empty) => break,
                 page => page?,
             };
-            if !found.add(page, cut_short) {
+            if !pages.add(page, cut_short, found) {
                 break;
             }
         }
-        Ok(found.instances)
+        Ok(())
     }
 }
 
@@ -80,28 +98,46 @@ fn query(fields: &[Tag], offset: usize) -> String {
     query
 }
 
-#[derive(Default)]
-struct Found {
-    instances: Vec<FoundInstance>,
+/// What has been read of a search.
+struct Pages {
+    key: Tag,
     uids: HashSet<Uid>,
+    /// Results read, those without a UID or met before among them: where the next page begins.
+    offset: usize,
 }
 
-impl Found {
-    /// Adds a page; whether another may follow. An archive that knows no `offset` repeats the first.
-    fn add(&mut self, page: Vec<Metadata>, cut_short: bool) -> bool {
-        let (length, before) = (page.len(), self.instances.len());
+impl Pages {
+    fn new(key: Tag) -> Self {
+        Self { key, uids: HashSet::new(), offset: 0 }
+    }
+
+    /// Hands on what is new in a page; whether another may follow. An archive that knows no `offset`
+    /// repeats the first.
+    fn add(
+        &mut self,
+        page: Vec<Metadata>,
+        cut_short: bool,
+        found: &mut (dyn FnMut(Uid, Metadata) + Send),
+    ) -> bool {
+        let (length, before) = (page.len(), self.uids.len());
         for attributes in page {
-            let Some(instance) = instance_uid(&attributes) else { continue };
-            if self.uids.insert(instance.clone()) {
-                self.instances.push(FoundInstance { instance, attributes });
+            let Some(uid) = uid(&attributes, self.key) else { continue };
+            if self.uids.insert(uid.clone()) {
+                found(uid, attributes);
             }
         }
-        self.instances.len() > before && (length >= PAGE || cut_short)
+        self.offset += length;
+        self.uids.len() > before && (length >= PAGE || cut_short || may_be_capped(length))
     }
 }
 
-fn instance_uid(instance: &Metadata) -> Option<Uid> {
-    let uid = instance.dataset.get(tags::SOP_INSTANCE_UID)?.to_str().ok()?;
+/// Some archives answer less than they were asked for without a word; a round number gives them away.
+fn may_be_capped(length: usize) -> bool {
+    length.is_multiple_of(10)
+}
+
+fn uid(attributes: &Metadata, key: Tag) -> Option<Uid> {
+    let uid = attributes.dataset.get(key)?.to_str().ok()?;
     uid.trim_end_matches(['\0', ' ']).parse().ok()
 }
 
@@ -117,39 +153,56 @@ mod tests {
         Metadata::all_from_slice(json.to_string().as_bytes()).unwrap()
     }
 
+    /// Reads pages one after the other: whether more may follow each, and how many results there are.
+    fn read(pages: Vec<(Vec<Metadata>, bool)>) -> (Vec<bool>, usize) {
+        let mut all = Vec::new();
+        let mut read = Pages::new(tags::SOP_INSTANCE_UID);
+        let more = pages
+            .into_iter()
+            .map(|(page, cut)| read.add(page, cut, &mut |uid, _| all.push(uid)))
+            .collect();
+        (more, all.len())
+    }
+
     #[test]
     fn fields_are_asked_for_by_tag_and_pages_by_offset() {
         let fields = [tags::IMAGE_TYPE, tags::TOTAL_PIXEL_MATRIX_COLUMNS];
         assert_eq!(
             query(&fields, 200),
-            "limit=100&offset=200&includefield=00080008&includefield=00480006"
+            "limit=200&offset=200&includefield=00080008&includefield=00480006"
         );
     }
 
     #[test]
-    fn a_short_page_is_the_last_unless_the_archive_says_that_there_is_more() {
-        let mut found = Found::default();
-        assert!(found.add(page(0..100), false));
-        assert!(found.add(page(100..120), true));
-        assert!(!found.add(page(120..140), false));
-        assert_eq!(found.instances.len(), 140);
+    fn a_short_page_is_the_last_unless_there_may_be_more() {
+        let pages = vec![
+            (page(0..200), false),
+            (page(200..221), true),
+            (page(221..231), false),
+            (page(231..244), false),
+        ];
+        assert_eq!(read(pages), (vec![true, true, true, false], 244));
     }
 
     #[test]
     fn a_repeated_page_ends_the_search() {
-        let mut found = Found::default();
-        assert!(found.add(page(0..300), false));
-        assert!(!found.add(page(0..300), true));
-        assert_eq!(found.instances.len(), 300);
+        assert_eq!(
+            read(vec![(page(0..300), false), (page(0..300), true)]),
+            (vec![true, false], 300)
+        );
+    }
+
+    #[test]
+    fn an_empty_page_ends_the_search() {
+        assert_eq!(read(vec![(page(0..10), false), (Vec::new(), false)]), (vec![true, false], 10));
     }
 
     #[test]
     fn results_without_an_instance_are_left_out() {
-        let mut found = Found::default();
         let json = br#"[{"00080018": {"vr": "UI", "Value": ["1.2"]}}, {}, 7, null,
             {"00080008": {"vr": "CS", "Value": ["A"]}}]"#;
-        assert!(!found.add(Metadata::all_from_slice(json).unwrap(), false));
-        assert_eq!(found.instances.len(), 1);
+        let page = Metadata::all_from_slice(json).unwrap();
+        assert_eq!(read(vec![(page, false)]), (vec![false], 1));
         assert!(Metadata::all_from_slice(b"[]").unwrap().is_empty());
         assert!(Metadata::all_from_slice(b"<html>").is_err());
     }
