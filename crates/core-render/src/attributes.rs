@@ -298,7 +298,7 @@ pub fn number_of_frames(dataset: &InMemDicomObject) -> u32 {
         .unwrap_or(1)
 }
 
-fn describes_pixels(dataset: &InMemDicomObject) -> bool {
+pub(crate) fn describes_pixels(dataset: &InMemDicomObject) -> bool {
     [tags::ROWS, tags::COLUMNS, tags::BITS_ALLOCATED]
         .iter()
         .any(|&tag| primitive(dataset, tag).is_some())

@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod attributes;
+mod category;
 mod codec;
 mod colour;
 mod dataset;
@@ -30,6 +31,7 @@ pub use attributes::{
     CellKind, ImageAttributes, Modality, Padding, Photometric, PlanarConfiguration, Voi,
     number_of_frames, representative_frame,
 };
+pub use category::{Category, FileAttributes};
 pub use colour::palette::Palette;
 pub use error::{RenderError, Result};
 pub use frame::frames_cannot_be_cut;

@@ -1,57 +1,136 @@
-//! `accept=` and `Accept` → media type, or 406.
+//! What is accepted, against what can be made → what is sent (PS3.18 §8.7.5 to §8.7.8, R3.3 to R3.5).
 //!
-//! A picture of an instance or a frame is a single image (PS3.18 Table 8.7.4-1, category Single
-//! Frame): image/jpeg by default, image/png on request. The first of these that gives a type decides
-//! (§8.7.8.1):
-//!
-//! 1. `accept=`, also where the header alone would be 406: viewers set it because they cannot set the
-//!    header;
-//! 2. the header by weight, the most specific range deciding for each type. Absent means `*/*`;
-//! 3. the list of a browser's `<img>`, told by image/svg+xml and a wildcard, takes the default;
-//! 4. `multipart/related; type="application/octet-stream"` alone, which OHIF builds send for
-//!    thumbnails, takes image/jpeg as a single part: their library reads either by its Content-Type.
-//!
-//! A multipart of an image type alone (`multipart/related; type="image/jpeg"`) is 406: the standard
-//! wants one part in a multipart there, a client that accepts nothing else could not be answered with
-//! a bare image, and multipart answers come with the resources that have many items.
+//! What can be made depends on the object (its category, Table 8.7.4-1), so the wishes are read before
+//! anything is fetched, and met once it is known what there is.
 
 use dicomweb_types::{MediaRange, MediaType, split_list};
 use http::header::{self, HeaderMap};
 
+/// Something that could be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Offer<T> {
+    /// Alone, or as parts of a `multipart/related` body.
+    pub(crate) container: Container,
+    /// What it would be.
+    pub(crate) form: T,
+}
+
+/// How a payload is wrapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Container {
+    /// One payload.
+    Single,
+    /// `multipart/related`, of one part or many (R1.7).
+    Parts,
+}
+
+/// What a payload can be made as.
+pub(crate) trait Form: Copy {
+    /// Its media type, without parameters.
+    fn essence(self) -> &'static str;
+
+    /// Whether a browser's `<img>`, and a viewer that takes anything, is served with it.
+    fn is_picture(self) -> bool;
+}
+
+impl Form for MediaType {
+    fn essence(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn is_picture(self) -> bool {
+        true
+    }
+}
+
 /// Nothing that can be sent is accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum NegotiationError {
     #[error("none of the accepted media types is available")]
-    NotAcceptable,
+    NotAcceptable {
+        /// What is; empty where that is not known.
+        available: Vec<&'static str>,
+    },
     #[error("the Accept header names both DICOM and rendered media types; ask for one of them")]
     Mixed,
+    #[error("the Accept header is missing, which strict mode demands (PS3.18 §8.7.5)")]
+    Missing,
 }
 
-/// The media type to send.
-///
-/// # Errors
-/// No type fits (406), or the header asks for two kinds of things at once (400, §8.7.5).
-pub(crate) fn negotiate(
-    parameter: Option<&[MediaRange]>,
-    headers: &HeaderMap,
-) -> Result<MediaType, NegotiationError> {
-    if let Some(chosen) = parameter.and_then(best) {
-        return Ok(chosen);
-    }
-    let accepted = accepted(headers);
-    if mixes_dicom_and_rendered(&accepted) {
-        return Err(NegotiationError::Mixed);
-    }
-    let anything_will_do = accepted.is_empty()
-        || accepted.iter().all(is_multipart_octet_stream)
-        || is_browser_image(&accepted);
-    if anything_will_do {
-        return Ok(MediaType::Jpeg);
-    }
-    best(&accepted).ok_or(NegotiationError::NotAcceptable)
+/// What a client accepts, in the query and in its header.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Wishes {
+    parameter: Vec<MediaRange>,
+    header: Vec<MediaRange>,
+    /// Whether the leniencies of ours are off.
+    strict: bool,
 }
 
-/// What the header accepts; what cannot be read in it is ignored (R3.5).
+impl Wishes {
+    /// Reads them. What cannot be read in the header is ignored (R3.5).
+    ///
+    /// # Errors
+    /// The header asks for two kinds of things at once: 400 (§8.7.5). In strict mode, one that is
+    /// missing: 406 (R3.3).
+    pub(crate) fn read(
+        parameter: Option<Vec<MediaRange>>,
+        headers: &HeaderMap,
+        strict: bool,
+    ) -> Result<Self, NegotiationError> {
+        if strict && !headers.contains_key(header::ACCEPT) {
+            return Err(NegotiationError::Missing);
+        }
+        let header = accepted(headers);
+        let parameter = parameter.unwrap_or_default();
+        if parameter.is_empty() && mixes_dicom_and_rendered(&header) {
+            return Err(NegotiationError::Mixed);
+        }
+        Ok(Self { parameter, header, strict })
+    }
+
+    /// The offer that suits best; of equals the one named more exactly, then the first. The parameter
+    /// wins over the header (R3.4), except where nothing that it names is offered.
+    ///
+    /// # Errors
+    /// No offer fits: 406.
+    pub(crate) fn choose<T: Form>(
+        &self,
+        offers: &[Offer<T>],
+    ) -> Result<Offer<T>, NegotiationError> {
+        best(&self.parameter, offers)
+            .or_else(|| self.lenient(offers))
+            .or_else(|| best(&self.header, offers))
+            .ok_or_else(|| NegotiationError::not_acceptable(offers))
+    }
+
+    /// What is sent to who does not mean his `Accept` by the letter.
+    fn lenient<T: Form>(&self, offers: &[Offer<T>]) -> Option<Offer<T>> {
+        if self.header.is_empty() {
+            return offers.first().copied();
+        }
+        // R3.5: a browser's `<img>` lists all that it can show: not a wish for the first we have.
+        let anything = is_browser_image(&self.header)
+            || (!self.strict && self.header.iter().all(is_multipart_octet_stream));
+        let picture = |offer: &&Offer<T>| {
+            offer.container == Container::Single && offer.form.is_picture()
+        };
+        anything.then(|| offers.iter().find(picture).copied()).flatten()
+    }
+}
+
+impl NegotiationError {
+    pub(crate) fn not_acceptable<T: Form>(offers: &[Offer<T>]) -> Self {
+        let mut available: Vec<&'static str> = Vec::new();
+        for essence in offers.iter().map(|offer| offer.form.essence()) {
+            if !available.contains(&essence) {
+                available.push(essence);
+            }
+        }
+        Self::NotAcceptable { available }
+    }
+}
+
+/// What the header accepts.
 fn accepted(headers: &HeaderMap) -> Vec<MediaRange> {
     headers
         .get_all(header::ACCEPT)
@@ -62,30 +141,44 @@ fn accepted(headers: &HeaderMap) -> Vec<MediaRange> {
         .collect()
 }
 
-/// The type of the highest weight above 0; of equals the one named more exactly, then the default.
-fn best(ranges: &[MediaRange]) -> Option<MediaType> {
-    let mut best: Option<(f32, u8, MediaType)> = None;
-    for media_type in MediaType::ALL {
-        let Some((weight, specificity)) = preference(ranges, media_type) else { continue };
+/// The offer of the highest weight above 0; of equals the one named more exactly, then the first.
+fn best<T: Form>(ranges: &[MediaRange], offers: &[Offer<T>]) -> Option<Offer<T>> {
+    let mut best: Option<(f32, u8, Offer<T>)> = None;
+    for &offer in offers {
+        let Some((weight, specificity)) = preference(ranges, offer) else { continue };
         if best.is_none_or(|(w, s, _)| (weight, specificity) > (w, s)) {
-            best = Some((weight, specificity, media_type));
+            best = Some((weight, specificity, offer));
         }
     }
-    best.map(|(_, _, media_type)| media_type)
+    best.map(|(_, _, offer)| offer)
 }
 
-/// The weight that the most specific range gives to `media_type`; `None` if it excludes it.
-fn preference(ranges: &[MediaRange], media_type: MediaType) -> Option<(f32, u8)> {
+/// The weight that the most specific range gives to an offer; `None` if it excludes it.
+fn preference<T: Form>(ranges: &[MediaRange], offer: Offer<T>) -> Option<(f32, u8)> {
+    let alone = ranges.len() == 1;
     ranges
         .iter()
-        .filter(|range| range.accepts(media_type.as_str()))
-        .map(|range| (range.weight(), range.specificity()))
+        .filter_map(|range| Some((range.weight(), matches(range, offer, alone)?)))
         .max_by_key(|&(_, specificity)| specificity)
         .filter(|&(weight, _)| weight > 0.0)
 }
 
-/// Whether this is the `Accept` of a browser's `<img>`: a list of all that it can show, not a wish for
-/// the first type in it that we have (R3.5).
+/// How exactly a range names an offer, if it covers it. `*/*` covers parts only where it is all that
+/// was said (design §3): browsers append it to what they really want.
+fn matches<T: Form>(range: &MediaRange, offer: Offer<T>, alone: bool) -> Option<u8> {
+    let essence = offer.form.essence();
+    match offer.container {
+        Container::Single => range.accepts(essence).then(|| range.specificity()),
+        Container::Parts if range.main == "multipart" => {
+            let Some(part) = range.parameter("type") else { return Some(0) };
+            let part = MediaRange::parse(part)?;
+            part.accepts(essence).then(|| part.specificity())
+        }
+        Container::Parts => (alone && range.specificity() == 0).then_some(0),
+    }
+}
+
+/// Whether this is the `Accept` of a browser's `<img>`.
 fn is_browser_image(ranges: &[MediaRange]) -> bool {
     let names = |essence| ranges.iter().any(|range| range.is(essence));
     names("image/svg+xml") && (names("image/*") || names("*/*"))
@@ -101,35 +194,68 @@ fn is_multipart_octet_stream(range: &MediaRange) -> bool {
 
 /// Whether DICOM objects and pictures are both asked for by name (R2.4, R3.5).
 pub(crate) fn mixes_dicom_and_rendered(ranges: &[MediaRange]) -> bool {
-    let dicom = |range: &MediaRange| {
-        let named = range.parameter("type").map_or_else(|| range.essence(), str::to_owned);
-        named.starts_with("application/dicom")
+    let named = |range: &MediaRange| {
+        range.parameter("type").map_or_else(|| range.essence(), str::to_ascii_lowercase)
     };
+    let dicom = |range: &MediaRange| named(range).starts_with("application/dicom");
     let rendered = |range: &MediaRange| {
-        matches!(range.main.as_str(), "image" | "video" | "text") && range.specificity() == 2
+        let named = named(range);
+        let main = named.split('/').next().unwrap_or_default();
+        matches!(main, "image" | "video" | "text") && !named.ends_with("/*")
     };
     ranges.iter().any(dicom) && ranges.iter().any(rendered)
 }
 
 #[cfg(test)]
 mod tests {
-    use MediaType::{Jpeg, Png};
-    use NegotiationError::{Mixed, NotAcceptable};
+    use Container::{Parts, Single};
+    use MediaType::{Gif, Jp2, Jpeg, Png, WebP};
+    use NegotiationError::{Missing, Mixed, NotAcceptable};
     use proptest::prelude::*;
 
     use super::*;
+
+    fn offers(container: Container) -> Vec<Offer<MediaType>> {
+        MediaType::ALL.map(|form| Offer { container, form }).to_vec()
+    }
+
+    /// Those of a resource of one item, and of one of many.
+    fn one() -> Vec<Offer<MediaType>> {
+        [offers(Single), offers(Parts)].concat()
+    }
+
+    fn many() -> Vec<Offer<MediaType>> {
+        [offers(Parts), offers(Single)].concat()
+    }
+
+    fn wishes(parameter: &str, accept: &str, strict: bool) -> Result<Wishes, NegotiationError> {
+        let mut headers = HeaderMap::new();
+        if !accept.is_empty() {
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+        }
+        let types: Vec<_> = split_list(parameter).filter_map(MediaRange::parse).collect();
+        Wishes::read(Some(types).filter(|t| !t.is_empty()), &headers, strict)
+    }
+
+    fn chosen(
+        parameter: &str,
+        accept: &str,
+        offers: &[Offer<MediaType>],
+    ) -> Result<(Container, MediaType), NegotiationError> {
+        let offer = wishes(parameter, accept, false)?.choose(offers)?;
+        Ok((offer.container, offer.form))
+    }
 
     fn header(accept: &str) -> Result<MediaType, NegotiationError> {
         both("", accept)
     }
 
     fn both(parameter: &str, accept: &str) -> Result<MediaType, NegotiationError> {
-        let mut headers = HeaderMap::new();
-        if !accept.is_empty() {
-            headers.insert(header::ACCEPT, accept.parse().unwrap());
-        }
-        let types: Vec<_> = split_list(parameter).filter_map(MediaRange::parse).collect();
-        negotiate(Some(&types[..]).filter(|t| !t.is_empty()), &headers)
+        Ok(chosen(parameter, accept, &offers(Single))?.1)
+    }
+
+    fn none() -> NegotiationError {
+        NegotiationError::not_acceptable(&offers(Single))
     }
 
     #[test]
@@ -140,6 +266,9 @@ mod tests {
             ("image/*", Jpeg),
             ("image/jpeg", Jpeg),
             ("IMAGE/PNG", Png),
+            ("image/gif", Gif),
+            ("image/webp", WebP),
+            ("image/jp2", Jp2),
             // Chromium's <img>, its address bar, curl, Python's requests
             ("image/jxl,image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", Jpeg),
             ("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", Jpeg),
@@ -163,8 +292,8 @@ mod tests {
             ("image/*;q=0.9, image/jpeg;q=0.1", Ok(Png)),
             ("image/jpeg;q=0, */*", Ok(Png)),
             ("image/png, */*", Ok(Png)),
-            ("image/*;q=0, */*", Err(NotAcceptable)),
-            ("image/jpeg;q=0", Err(NotAcceptable)),
+            ("image/*;q=0, */*", Err(none())),
+            ("image/jpeg;q=0", Err(none())),
             ("image/png;q=2", Ok(Png)),
         ] {
             assert_eq!(header(accept), expected, "{accept}");
@@ -172,9 +301,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_sent_is_not_acceptable() {
+    fn what_cannot_be_sent_is_not_acceptable_and_what_can_is_listed() {
         for accept in [
-            "image/gif",
+            "image/tiff",
             "text/html",
             "application/dicom",
             "application/octet-stream",
@@ -182,8 +311,13 @@ mod tests {
             r#"multipart/related; type="application/octet-stream", text/html"#,
             r#"multipart/related; type="application/octet-stream"; q=0"#,
         ] {
-            assert_eq!(header(accept), Err(NotAcceptable), "{accept}");
+            assert_eq!(header(accept), Err(none()), "{accept}");
         }
+        let types = ["image/jpeg", "image/png", "image/gif", "image/webp", "image/jp2"];
+        assert_eq!(
+            NegotiationError::not_acceptable(&one()),
+            NotAcceptable { available: types.to_vec() }
+        );
     }
 
     #[test]
@@ -196,8 +330,44 @@ mod tests {
         );
         assert_eq!(both("image/png;q=0.1,image/jpeg;q=0.2", "*/*"), Ok(Jpeg));
         // Of types that are not available it decides nothing.
-        assert_eq!(both("image/gif", "image/png"), Ok(Png));
-        assert_eq!(both("image/gif", "text/html"), Err(NotAcceptable));
+        assert_eq!(both("image/tiff", "image/png"), Ok(Png));
+        assert_eq!(both("image/tiff", "text/html"), Err(none()));
+    }
+
+    #[test]
+    fn many_items_are_parts_where_that_is_named_or_nothing_is() {
+        for (accept, expected) in [
+            ("", (Parts, Jpeg)),
+            ("*/*", (Parts, Jpeg)),
+            (r#"multipart/related; type="image/png""#, (Parts, Png)),
+            ("multipart/related; type=image/png", (Parts, Png)),
+            (r#"multipart/related; type="image/*""#, (Parts, Jpeg)),
+            ("multipart/related", (Parts, Jpeg)),
+            (r#"multipart/related; type="image/jpeg", image/png;q=0.5"#, (Parts, Jpeg)),
+            (r#"multipart/related; type="image/jpeg";q=0.2, image/png;q=0.5"#, (Single, Png)),
+            // One picture for who can only show one (design §3).
+            ("image/jpeg", (Single, Jpeg)),
+            ("image/*", (Single, Jpeg)),
+            ("image/png, */*;q=0.8", (Single, Png)),
+            ("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", (Single, Jpeg)),
+            (r#"multipart/related; type="application/octet-stream""#, (Single, Jpeg)),
+        ] {
+            assert_eq!(chosen("", accept, &many()), Ok(expected), "{accept}");
+        }
+        assert_eq!(chosen("image/png", "*/*", &many()), Ok((Single, Png)));
+        assert_eq!(
+            chosen(r#"multipart/related;type="image/png""#, "image/jpeg", &many()),
+            Ok((Parts, Png))
+        );
+    }
+
+    #[test]
+    fn one_item_is_a_part_only_where_that_is_named() {
+        assert_eq!(chosen("", "*/*", &one()), Ok((Single, Jpeg)));
+        assert_eq!(
+            chosen("", r#"multipart/related; type="image/png""#, &one()),
+            Ok((Parts, Png))
+        );
     }
 
     #[test]
@@ -205,6 +375,14 @@ mod tests {
         assert_eq!(header("application/dicom, image/jpeg"), Err(Mixed));
         assert_eq!(header(r#"multipart/related; type="application/dicom", image/png"#), Err(Mixed));
         assert_eq!(header("application/dicom+json, */*;q=0.1"), Ok(Jpeg));
+    }
+
+    #[test]
+    fn strict_mode_forgives_nothing() {
+        assert_eq!(wishes("image/png", "", true), Err(Missing));
+        let octets = r#"multipart/related; type="application/octet-stream""#;
+        assert_eq!(wishes("", octets, true).unwrap().choose(&offers(Single)), Err(none()));
+        assert!(wishes("", "*/*", true).unwrap().choose(&offers(Single)).is_ok());
     }
 
     #[test]
@@ -217,6 +395,7 @@ mod tests {
         #[test]
         fn any_header_is_negotiated_or_refused(accept in "[ -~]{0,80}") {
             let _ = header(&accept);
+            let _ = chosen("", &accept, &many());
         }
     }
 }

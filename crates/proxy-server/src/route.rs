@@ -1,11 +1,10 @@
 //! Path → what is asked for.
 //!
-//! Only the rendered and thumbnail resources of an instance or of one of its frames are ours
-//! (PS3.18 §10.4.1.1.3 and 4). Everything else is the archive's and passes through: that includes the
-//! rendered resources of studies, series and frame lists, which this version does not draw itself and
-//! the archive may. What is ours is parsed here; no segment of it travels further as text.
+//! The rendered and thumbnail resources of studies, series, instances and frames are ours (PS3.18
+//! §10.4.1.1.3 and 4). Everything else is the archive's and passes through. What is ours is parsed
+//! here; no segment of it travels further as text.
 
-use dicomweb_types::{FrameNumber, InstancePath, Uid};
+use dicomweb_types::{FrameNumber, InstancePath, SeriesPath, Uid};
 use percent_encoding::percent_decode_str;
 
 use crate::config::BasePath;
@@ -13,8 +12,8 @@ use crate::config::BasePath;
 /// What a path asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
-    /// A picture, drawn here.
-    Picture(Resource),
+    /// A rendering, made here.
+    Rendering(Resource),
     /// Anything else below the base path, as the raw path below it: empty, or from its first slash on.
     PassThrough(String),
     /// A path outside the base path.
@@ -26,13 +25,38 @@ pub(crate) enum Target {
 pub(crate) struct Resource {
     /// How it is drawn.
     pub(crate) kind: Kind,
-    /// The instance.
-    pub(crate) instance: InstancePath,
-    /// The frame; the instance's representative one if absent.
-    pub(crate) frame: Option<FrameNumber>,
+    /// Of what.
+    pub(crate) scope: Scope,
 }
 
-/// The two forms of a picture.
+/// What is rendered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Scope {
+    Study(Uid),
+    Series(SeriesPath),
+    Instance(InstancePath),
+    Frames(InstancePath, FrameList),
+}
+
+/// The frames of a path, ascending and each once (R1.3); at least one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct FrameList(Vec<FrameNumber>);
+
+impl FrameList {
+    pub(crate) fn as_slice(&self) -> &[FrameNumber] {
+        &self.0
+    }
+
+    fn parse(segment: &str) -> Result<Self, RouteError> {
+        let frames = segment.split(',').map(|item| item.parse().map_err(|_| RouteError::Frame));
+        let mut frames: Vec<FrameNumber> = frames.collect::<Result<_, _>>()?;
+        frames.sort_unstable();
+        frames.dedup();
+        Ok(Self(frames))
+    }
+}
+
+/// The two forms of a rendering.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// `/rendered`.
@@ -68,8 +92,8 @@ pub(crate) fn route(base: &BasePath, archive: &str, path: &str) -> Result<Target
         return Err(RouteError::Climbs);
     }
     let Some(below) = below(base, archive, path) else { return Ok(Target::Outside) };
-    Ok(match picture(below)? {
-        Some(resource) => Target::Picture(resource),
+    Ok(match resource(below)? {
+        Some(resource) => Target::Rendering(resource),
         None => Target::PassThrough(below.to_owned()),
     })
 }
@@ -92,7 +116,7 @@ fn climbs(path: &str) -> bool {
     path.contains('\\') || decoded.split(|b| matches!(b, b'/' | b'\\')).any(dots)
 }
 
-fn picture(below: &str) -> Result<Option<Resource>, RouteError> {
+fn resource(below: &str) -> Result<Option<Resource>, RouteError> {
     // Other spellings of a path of ours (`/rendered/`, `//studies`, `/%73tudies`) are ours too: the
     // archive would draw them its own way, past our limits.
     let segments: Vec<String> =
@@ -104,40 +128,33 @@ fn picture(below: &str) -> Result<Option<Resource>, RouteError> {
     while words.last() == Some(&"") {
         words.pop();
     }
-    let (ids, frames, kind) = match words[..] {
-        ["studies", study, "series", series, "instances", instance, kind] => {
-            ([study, series, instance], None, kind)
-        }
-        ["studies", study, "series", series, "instances", instance, "frames", frames, kind] => {
-            ([study, series, instance], Some(frames), kind)
-        }
-        _ => return Ok(None),
-    };
-    let kind = match kind {
+    let Some((kind, words)) = words.split_last() else { return Ok(None) };
+    let kind = match *kind {
         "rendered" => Kind::Rendered,
         "thumbnail" => Kind::Thumbnail,
         _ => return Ok(None),
     };
-    let [study, series, instance] = ids.map(uid);
-    let instance = InstancePath { study: study?, series: series?, instance: instance? };
-    let frame = match frames.map(frame_list).transpose()? {
-        None => None,
-        Some(frames) => match frames[..] {
-            [frame] => Some(frame),
-            // A list has many pictures; one thumbnail for a list is left to the archive with it.
-            _ => return Ok(None),
-        },
+    let scope = match *words {
+        ["studies", study] => Scope::Study(uid(study)?),
+        ["studies", study, "series", series] => Scope::Series(series_path(study, series)?),
+        ["studies", study, "series", series, "instances", instance] => {
+            Scope::Instance(series_path(study, series)?.instance(uid(instance)?))
+        }
+        ["studies", study, "series", series, "instances", instance, "frames", frames] => {
+            let instance = series_path(study, series)?.instance(uid(instance)?);
+            Scope::Frames(instance, FrameList::parse(frames)?)
+        }
+        _ => return Ok(None),
     };
-    Ok(Some(Resource { kind, instance, frame }))
+    Ok(Some(Resource { kind, scope }))
+}
+
+fn series_path(study: &str, series: &str) -> Result<SeriesPath, RouteError> {
+    Ok(SeriesPath { study: uid(study)?, series: uid(series)? })
 }
 
 fn uid(segment: &str) -> Result<Uid, RouteError> {
     segment.parse().map_err(|_| RouteError::Uid)
-}
-
-/// One number, or several with commas (R1.3).
-fn frame_list(segment: &str) -> Result<Vec<FrameNumber>, RouteError> {
-    segment.split(',').map(|item| item.parse().map_err(|_| RouteError::Frame)).collect()
 }
 
 fn decoded(segment: &str) -> Option<String> {
@@ -156,34 +173,52 @@ mod tests {
         route(&BasePath::default(), "/dicom-web", path)
     }
 
-    fn resource(kind: Kind, frame: Option<u32>) -> Target {
-        Target::Picture(Resource {
-            kind,
-            instance: InstancePath {
-                study: "1.2".parse().unwrap(),
-                series: "1.2.3".parse().unwrap(),
-                instance: "1.2.3.4".parse().unwrap(),
-            },
-            frame: frame.map(|n| FrameNumber::new(n).unwrap()),
-        })
+    fn instance() -> InstancePath {
+        InstancePath {
+            study: "1.2".parse().unwrap(),
+            series: "1.2.3".parse().unwrap(),
+            instance: "1.2.3.4".parse().unwrap(),
+        }
+    }
+
+    fn rendering(kind: Kind, scope: Scope) -> Target {
+        Target::Rendering(Resource { kind, scope })
+    }
+
+    fn frames(numbers: &[u32]) -> Scope {
+        let frames = numbers.iter().map(|n| FrameNumber::new(*n).unwrap()).collect();
+        Scope::Frames(instance(), FrameList(frames))
     }
 
     #[test]
-    fn pictures_of_instances_and_frames_are_ours() {
-        for (tail, target) in [
-            ("/rendered", resource(Kind::Rendered, None)),
-            ("/thumbnail", resource(Kind::Thumbnail, None)),
-            ("/frames/1/rendered", resource(Kind::Rendered, Some(1))),
-            ("/frames/12/thumbnail", resource(Kind::Thumbnail, Some(12))),
+    fn renderings_of_every_level_are_ours() {
+        for (path, scope) in [
+            ("/studies/1.2", Scope::Study("1.2".parse().unwrap())),
+            ("/studies/1.2/series/1.2.3", Scope::Series(instance().series_path())),
+            (INSTANCE, Scope::Instance(instance())),
+            (&format!("{INSTANCE}/frames/12"), frames(&[12])),
+            (&format!("{INSTANCE}/frames/1,3"), frames(&[1, 3])),
         ] {
-            assert_eq!(routed(&format!("{INSTANCE}{tail}")), Ok(target), "{tail}");
+            for (word, kind) in [("rendered", Kind::Rendered), ("thumbnail", Kind::Thumbnail)] {
+                let path = format!("{path}/{word}");
+                assert_eq!(routed(&path), Ok(rendering(kind, scope.clone())), "{path}");
+            }
         }
         for spelling in [
             "/studies/1%2E2/series/1.2.3/instances/1.2.3.4/frames/%31/rendered",
             "//studies/1.2/series/1.2.3/%69nstances/1.2.3.4/frames/1/rendered/",
             "/dicom-web/studies/1.2/series/1.2.3/instances/1.2.3.4/frames/1/%72endered",
         ] {
-            assert_eq!(routed(spelling), Ok(resource(Kind::Rendered, Some(1))), "{spelling}");
+            let expected = rendering(Kind::Rendered, frames(&[1]));
+            assert_eq!(routed(spelling), Ok(expected), "{spelling}");
+        }
+    }
+
+    #[test]
+    fn frame_lists_are_ascending_and_name_a_frame_once() {
+        for list in ["1,3,7", "7,3,1", "1%2C3%2c7", "3,1,7,3"] {
+            let routed = routed(&format!("{INSTANCE}/frames/{list}/rendered"));
+            assert_eq!(routed, Ok(rendering(Kind::Rendered, frames(&[1, 3, 7]))), "{list}");
         }
     }
 
@@ -192,15 +227,19 @@ mod tests {
         for path in [
             "/",
             "/studies",
-            "/studies/1.2/thumbnail",
-            "/studies/1.2/rendered",
-            "/studies/1.2/series/1.2.3/rendered",
+            "/rendered",
+            "/studies/rendered",
+            "/studies/1.2/series/rendered",
+            "/studies/1.2/series/rendered3d",
+            "/studies/1.2/rendered3D",
+            "/studies/1.2/series/1.2.3/renderedmpr",
             "/studies/x/series/y/instances/z/metadata",
+            "/studies/1.2/Rendered",
             &format!("{INSTANCE}/frames/1"),
-            &format!("{INSTANCE}/frames/1,2/rendered"),
-            &format!("{INSTANCE}/frames/1%2C2/thumbnail"),
             &format!("{INSTANCE}/renderedmpr"),
             &format!("{INSTANCE}/rendered3d"),
+            &format!("{INSTANCE}/rendered/1"),
+            &format!("{INSTANCE}/bulkdata/rendered"),
             &format!("{INSTANCE}/bulkdata/a%2Fb"),
             "//studies",
         ] {
@@ -250,7 +289,7 @@ mod tests {
         assert_eq!(routed("/dicom-web/studies"), Ok(Target::PassThrough("/studies".into())));
         assert_eq!(
             routed(&format!("/dicom-web{INSTANCE}/rendered")),
-            Ok(resource(Kind::Rendered, None))
+            Ok(rendering(Kind::Rendered, Scope::Instance(instance())))
         );
     }
 
@@ -272,8 +311,10 @@ mod tests {
         #[test]
         fn any_segments_of_ours_are_routed_or_refused(uid in ".{0,70}", frame in ".{0,12}") {
             let path = format!("/studies/1/series/{uid}/instances/1/frames/{frame}/rendered");
-            if let Ok(Target::Picture(resource)) = routed(&path) {
-                prop_assert!(resource.instance.series.as_str().len() <= 64);
+            if let Ok(Target::Rendering(Resource { scope, .. })) = routed(&path) {
+                let Scope::Frames(instance, frames) = scope else { panic!("{scope:?}") };
+                prop_assert!(instance.series.as_str().len() <= 64);
+                prop_assert!(frames.as_slice().is_sorted() && !frames.as_slice().is_empty());
             }
         }
     }

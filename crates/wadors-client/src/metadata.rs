@@ -122,6 +122,19 @@ impl Metadata {
 }
 
 impl Metadata {
+    /// The first value of an attribute of the top level as text without padding; `None` where it is
+    /// absent or empty.
+    pub fn text(&self, tag: Tag) -> Option<String> {
+        let value = self.dataset.get(tag)?.value().primitive()?.to_multi_str();
+        let first = value.first()?.trim_matches([' ', '\0']);
+        (!first.is_empty()).then(|| first.to_owned())
+    }
+
+    /// The same as a whole number; `None` also where it is none.
+    pub fn integer(&self, tag: Tag) -> Option<i64> {
+        self.text(tag)?.parse().ok()
+    }
+
     /// Puts bulk data, little endian as everything on the wire, into the place that `reference` names
     /// and takes the reference off the list. A reference to a place that is not there changes nothing.
     pub fn fill(&mut self, reference: &BulkDataRef, bytes: Bytes) {
