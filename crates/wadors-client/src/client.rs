@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use dicomweb_types::{InstancePath, MediaRange};
@@ -41,6 +42,9 @@ struct Shared {
     prefix: String,
     timeout: Duration,
     max_bytes: u64,
+    /// The longest answer to a search, shorter than what was asked for, that turned out to be all there
+    /// was: one up to here need not be asked on.
+    whole_answers: AtomicUsize,
 }
 
 impl Client {
@@ -53,7 +57,9 @@ impl Client {
         check_base(&base)?;
         let prefix = base.path().trim_end_matches('/').to_owned();
         let http = pool(&base, timeout)?;
-        Ok(Self { shared: Arc::new(Shared { http, base, prefix, timeout, max_bytes }) })
+        let whole_answers = AtomicUsize::new(0);
+        let shared = Shared { http, base, prefix, timeout, max_bytes, whole_answers };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// The base URL, as configured.
@@ -111,6 +117,10 @@ impl Client {
             Err(refused) if refused.is_denied() => Ok(()),
             Err(other) => Err(other),
         }
+    }
+
+    pub(crate) fn whole_answers(&self) -> &AtomicUsize {
+        &self.shared.whole_answers
     }
 
     pub(crate) fn max_bytes(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -64,21 +65,24 @@ impl Client {
         caller: &Caller,
         found: &mut (dyn FnMut(Uid, Metadata) + Send),
     ) -> Result<(), UpstreamError> {
-        let mut pages = Pages::new(key);
+        let mut pages = Pages::new(key, self.whole_answers());
         for _ in 0..MOST_PAGES {
             let query = query(fields, pages.offset);
             let url = self.join(path, Some(&query));
             let answer = match self.get(url, ACCEPT, caller).await {
                 Ok(answer) => answer,
                 // 204 is how archives say that nothing more matches.
-                Err(UpstreamError::Empty) => break,
+                Err(UpstreamError::Empty) => {
+                    pages.add(Vec::new(), false, found);
+                    break;
+                }
                 Err(other) => return Err(other),
             };
             // §8.3.4.4: a server that cuts its answers shorter than asked says so.
             let cut_short = answer.headers().contains_key(http::header::WARNING);
             let json = answer.into_body(self.max_bytes().min(MAX_BYTES))?.collect().await?;
             let page = match Metadata::all_from_slice(&json) {
-                Err(UpstreamError::Empty) => break,
+                Err(UpstreamError::Empty) => Vec::new(),
                 page => page?,
             };
             if !pages.add(page, cut_short, found) {
@@ -99,16 +103,19 @@ fn query(fields: &[Tag], offset: usize) -> String {
 }
 
 /// What has been read of a search.
-struct Pages {
+struct Pages<'a> {
     key: Tag,
+    whole_answers: &'a AtomicUsize,
+    /// Length of the page before, if it was shorter than what was asked for.
+    short: Option<usize>,
     uids: HashSet<Uid>,
     /// Results read, those without a UID or met before among them: where the next page begins.
     offset: usize,
 }
 
-impl Pages {
-    fn new(key: Tag) -> Self {
-        Self { key, uids: HashSet::new(), offset: 0 }
+impl<'a> Pages<'a> {
+    fn new(key: Tag, whole_answers: &'a AtomicUsize) -> Self {
+        Self { key, whole_answers, short: None, uids: HashSet::new(), offset: 0 }
     }
 
     /// Hands on what is new in a page; whether another may follow. An archive that knows no `offset`
@@ -127,13 +134,22 @@ impl Pages {
             }
         }
         self.offset += length;
-        self.uids.len() > before && (length >= PAGE || cut_short || may_be_capped(length))
+        let news = self.uids.len() > before;
+        // Only a first answer shows that the archive is not one that cuts them there.
+        if let (false, Some(short)) = (news, self.short)
+            && before == short
+        {
+            self.whole_answers.fetch_max(short, Ordering::Relaxed);
+        }
+        self.short = (length < PAGE).then_some(length);
+        news && (length >= PAGE || cut_short || self.may_be_capped(length))
     }
-}
 
-/// Some archives answer less than they were asked for without a word; a round number gives them away.
-fn may_be_capped(length: usize) -> bool {
-    length.is_multiple_of(10)
+    /// Some archives answer less than they were asked for without a word. A round number gives them
+    /// away, and a length at which none of their answers was known to be whole.
+    fn may_be_capped(&self, length: usize) -> bool {
+        length.is_multiple_of(10) || length > self.whole_answers.load(Ordering::Relaxed)
+    }
 }
 
 fn uid(attributes: &Metadata, key: Tag) -> Option<Uid> {
@@ -155,8 +171,12 @@ mod tests {
 
     /// Reads pages one after the other: whether more may follow each, and how many results there are.
     fn read(pages: Vec<(Vec<Metadata>, bool)>) -> (Vec<bool>, usize) {
+        read_of(&AtomicUsize::new(50), pages)
+    }
+
+    fn read_of(whole: &AtomicUsize, pages: Vec<(Vec<Metadata>, bool)>) -> (Vec<bool>, usize) {
         let mut all = Vec::new();
-        let mut read = Pages::new(tags::SOP_INSTANCE_UID);
+        let mut read = Pages::new(tags::SOP_INSTANCE_UID, whole);
         let more = pages
             .into_iter()
             .map(|(page, cut)| read.add(page, cut, &mut |uid, _| all.push(uid)))
@@ -182,6 +202,25 @@ mod tests {
             (page(231..244), false),
         ];
         assert_eq!(read(pages), (vec![true, true, true, false], 244));
+    }
+
+    #[test]
+    fn how_long_whole_answers_are_is_learnt() {
+        let whole = AtomicUsize::new(0);
+        // Seven of seven: asked on once, and never again up to there.
+        assert_eq!(
+            read_of(&whole, vec![(page(0..7), false), (Vec::new(), false)]),
+            (vec![true, false], 7)
+        );
+        assert_eq!(read_of(&whole, vec![(page(0..6), false)]), (vec![false], 6));
+        // Nor is a second answer known to be whole by its end: an archive of two at a time.
+        let twos = vec![(page(0..2), false), (page(2..4), false), (Vec::new(), false)];
+        let none = AtomicUsize::new(0);
+        assert_eq!(read_of(&none, twos), (vec![true, true, false], 4));
+        assert_eq!(none.into_inner(), 0);
+        // An archive that answers 25 at most.
+        let capped = vec![(page(0..25), false), (page(25..50), false), (page(50..57), false)];
+        assert_eq!(read_of(&whole, capped), (vec![true, true, false], 57));
     }
 
     #[test]
