@@ -284,10 +284,20 @@ impl ImageAttributes {
 /// one, ⌊n/2⌋ + 1 (design §3, as OHIF shows).
 pub fn representative_frame(dataset: &InMemDicomObject) -> FrameNumber {
     let frames = number_of_frames(dataset);
-    let named = integer(dataset, tags::REPRESENTATIVE_FRAME_NUMBER)
+    let named = named_representative_frame(dataset).unwrap_or(frames / 2 + 1);
+    FrameNumber::new(named).unwrap_or(FrameNumber::FIRST)
+}
+
+/// Whether Representative Frame Number names a frame that there is.
+pub fn names_representative_frame(dataset: &InMemDicomObject) -> bool {
+    named_representative_frame(dataset).is_some()
+}
+
+fn named_representative_frame(dataset: &InMemDicomObject) -> Option<u32> {
+    let frames = number_of_frames(dataset);
+    integer(dataset, tags::REPRESENTATIVE_FRAME_NUMBER)
         .and_then(|n| u32::try_from(n).ok())
-        .filter(|n| (1..=frames).contains(n));
-    FrameNumber::new(named.unwrap_or(frames / 2 + 1)).unwrap_or(FrameNumber::FIRST)
+        .filter(|n| (1..=frames).contains(n))
 }
 
 /// Number of Frames (0028,0008); 1 where it is absent or no number above 0.
@@ -422,7 +432,7 @@ impl<'a> FunctionalGroups<'a> {
     }
 }
 
-fn modality(
+pub(crate) fn modality(
     dataset: &InMemDicomObject,
     groups: &FunctionalGroups<'_>,
     signed: bool,
@@ -447,7 +457,7 @@ fn modality(
     }
 }
 
-fn voi(
+pub(crate) fn voi(
     dataset: &InMemDicomObject,
     groups: &FunctionalGroups<'_>,
     signed: bool,
@@ -479,7 +489,7 @@ fn voi(
 }
 
 /// R4.11: the first input has the sign of what comes out of the modality stage.
-fn voi_input_is_signed(signed: bool, modality: &Modality) -> bool {
+pub(crate) fn voi_input_is_signed(signed: bool, modality: &Modality) -> bool {
     match modality {
         Modality::Identity => signed,
         Modality::Rescale { slope, intercept } => signed || *slope < 0.0 || *intercept < 0.0,
@@ -504,7 +514,7 @@ fn window(centre: f64, width: f64, function: VoiFunction) -> Option<Window> {
 }
 
 /// The LUT Descriptor and LUT Data of one item of a Modality or VOI LUT Sequence.
-fn lut(item: &InMemDicomObject, signed: bool) -> Result<Lut> {
+pub(crate) fn lut(item: &InMemDicomObject, signed: bool) -> Result<Lut> {
     let values = integers(item, tags::LUT_DESCRIPTOR);
     let descriptor = Descriptor::new(&values, signed)
         .ok_or_else(|| RenderError::attribute("LUT Descriptor", "is absent or illegal"))?;
@@ -547,7 +557,7 @@ fn padding(dataset: &InMemDicomObject, bits: &Bits, photometric: Photometric) ->
 }
 
 /// Beyond these it is a mistake in the file, and would make a line of the picture.
-const ASPECTS: RangeInclusive<f64> = 0.05..=20.0;
+pub(crate) const ASPECTS: RangeInclusive<f64> = 0.05..=20.0;
 
 /// Height over width of a pixel: Pixel Aspect Ratio, else one of the spacings (R4.28).
 pub(crate) fn pixel_aspect(dataset: &InMemDicomObject, groups: &FunctionalGroups<'_>) -> f64 {
@@ -604,7 +614,7 @@ fn icc_profile(dataset: &InMemDicomObject, groups: &FunctionalGroups<'_>) -> Opt
     Some(Bytes::from(profile.to_bytes().into_owned()))
 }
 
-fn ratio(dataset: &InMemDicomObject, tag: Tag) -> Option<f64> {
+pub(crate) fn ratio(dataset: &InMemDicomObject, tag: Tag) -> Option<f64> {
     match numbers(dataset, tag)[..] {
         [Some(vertical), Some(horizontal), ..] if vertical > 0.0 && horizontal > 0.0 => {
             Some(vertical / horizontal)

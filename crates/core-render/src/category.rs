@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::limits::Limits;
 use crate::part10;
 use crate::slide::Slide;
+use crate::source::CardKind;
 
 /// A category of PS3.18 §8.7.2, with presentation states and documents told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,7 +66,17 @@ impl Category {
             ("11", _) => Some(Self::PresentationState),
             ("88", _) => Some(Self::Report),
             ("104", _) => Some(Self::Document),
-            _ => None,
+            _ => match CardKind::of_sop_class(uid, None) {
+                CardKind::Waveform
+                | CardKind::Audio
+                | CardKind::StructureSet
+                | CardKind::Plan
+                | CardKind::Registration
+                | CardKind::Surface
+                | CardKind::Measurements
+                | CardKind::RawData => Some(Self::Other),
+                _ => None,
+            },
         }
     }
 }
@@ -129,12 +140,24 @@ mod tests {
             (uids::KEY_OBJECT_SELECTION_DOCUMENT_STORAGE, Category::Report),
             (uids::ENCAPSULATED_PDF_STORAGE, Category::Document),
             (uids::GRAYSCALE_SOFTCOPY_PRESENTATION_STATE_STORAGE, Category::PresentationState),
+            (uids::TWELVE_LEAD_ECG_WAVEFORM_STORAGE, Category::Other),
+            (uids::RT_STRUCTURE_SET_STORAGE, Category::Other),
+            (uids::RAW_DATA_STORAGE, Category::Other),
         ] {
             assert_eq!(category(&[(tags::SOP_CLASS_UID, VR::UI, class)]), expected, "{class}");
         }
         let mut waveform = InMemDicomObject::new_empty();
         put(&mut waveform, tags::MODALITY, VR::CS, "ECG".into());
         assert_eq!(Category::of(&waveform, None), Category::Other);
-        assert_eq!(Category::of_sop_class(uids::CT_IMAGE_STORAGE), None);
+        for image in [
+            uids::CT_IMAGE_STORAGE,
+            uids::SEGMENTATION_STORAGE,
+            uids::RT_DOSE_STORAGE,
+            uids::RT_IMAGE_STORAGE,
+            uids::PARAMETRIC_MAP_STORAGE,
+            uids::OPHTHALMIC_THICKNESS_MAP_STORAGE,
+        ] {
+            assert_eq!(Category::of_sop_class(image), None, "{image}");
+        }
     }
 }

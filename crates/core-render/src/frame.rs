@@ -1,5 +1,7 @@
 //! A source to the attributes and the bytes of one frame.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
@@ -24,6 +26,8 @@ pub(crate) struct Frame {
     /// Native cells, little endian, from bit 0 on; or the codestream.
     pub bytes: Bytes,
     pub warnings: Vec<String>,
+    /// The data set of the file.
+    pub dataset: Option<InMemDicomObject>,
 }
 
 impl Frame {
@@ -32,9 +36,9 @@ impl Frame {
         let frames = FileFrames::open(part10::read(bytes, limits)?, limits)?;
         let frame = frames.stored.choose(choice, &frames.dataset)?;
         let (attributes, bytes) = frames.frame(frame)?;
-        let FileFrames { transfer_syntax, mut warnings, .. } = frames;
+        let FileFrames { dataset, transfer_syntax, mut warnings, .. } = frames;
         warnings.extend(attributes.warnings.iter().cloned());
-        Ok(Self { attributes, transfer_syntax, bytes, warnings })
+        Ok(Self { attributes, transfer_syntax, bytes, warnings, dataset: Some(dataset) })
     }
 
     /// A frame without its file.
@@ -51,6 +55,7 @@ impl Frame {
             attributes: attributes.clone(),
             transfer_syntax: transfer_syntax.clone(),
             bytes: bytes.clone(),
+            dataset: None,
         })
     }
 }
@@ -67,7 +72,7 @@ pub(crate) struct FileFrames {
 
 impl FileFrames {
     pub(crate) fn open(file: DicomFile, limits: &Limits) -> Result<Self> {
-        let DicomFile { dataset, transfer_syntax, pixel_data, mut warnings } = file;
+        let DicomFile { dataset, transfer_syntax, pixel_data, mut warnings, .. } = file;
         let first = ImageAttributes::of_frame(&dataset, FrameNumber::FIRST)?;
         let Some(pixel_data) = pixel_data else {
             return Err(RenderError::damaged("there are no pixel data"));
@@ -82,6 +87,20 @@ impl FileFrames {
             warnings.push("the file breaks off within the pixel data".to_owned());
         }
         Ok(Self { dataset, transfer_syntax, warnings, pixel_data, stored })
+    }
+
+    /// How many frames there are.
+    pub(crate) fn count(&self) -> u32 {
+        self.stored.count()
+    }
+
+    /// A frame by itself; an error where there are fewer.
+    pub(crate) fn get(&self, frame: FrameNumber) -> Result<Frame> {
+        self.stored.choose(FrameChoice::Number(frame), &self.dataset)?;
+        let (attributes, bytes) = self.frame(frame)?;
+        let warnings = self.warnings.iter().chain(&attributes.warnings).cloned().collect();
+        let transfer_syntax = self.transfer_syntax.clone();
+        Ok(Frame { attributes, transfer_syntax, bytes, warnings, dataset: None })
     }
 
     /// The attributes and the bytes of a frame.
@@ -198,7 +217,11 @@ fn native_frame(frame: FrameNumber, attributes: &ImageAttributes, pixel_data: &P
     let start = bits.saturating_mul(frame.index() as u64);
     let end = (start + bits).min(value.len() as u64 * 8);
     let start_byte = (start / 8).min(value.len() as u64) as usize;
-    let bytes = value.slice(start_byte..end.div_ceil(8).max(start_byte as u64) as usize);
+    let bytes = start_byte..end.div_ceil(8).max(start_byte as u64) as usize;
+    let bytes = match attributes.bits_allocated {
+        1 | 8 if pixel_data.big_endian && pixel_data.words => unswapped(value, bytes),
+        _ => value.slice(bytes),
+    };
     // R4.2: frames of single bits need not begin on a byte.
     match start % 8 {
         0 => to_little_endian(bytes, attributes, pixel_data),
@@ -206,22 +229,23 @@ fn native_frame(frame: FrameNumber, attributes: &ImageAttributes, pixel_data: &P
     }
 }
 
+/// Bytes that lie swapped within big-endian words (PS3.5 §8.2 with Annex A.3), which frames need not
+/// begin or end on.
+fn unswapped(value: &[u8], bytes: Range<usize>) -> Bytes {
+    bytes.map(|at| value.get(at ^ 1).copied().unwrap_or(0)).collect()
+}
+
 fn shift_down(bytes: &[u8], shift: u32) -> Bytes {
     let next = bytes.iter().skip(1).copied().chain([0]);
     bytes.iter().zip(next).map(|(low, high)| low >> shift | high << (8 - shift)).collect()
 }
 
-/// Big-endian cells; those of 8 bits lie swapped within words, if the element is of words (PS3.5
-/// §8.2 with Annex A.3).
+/// Cells of several bytes, which are big endian where the file is.
 fn to_little_endian(bytes: Bytes, attributes: &ImageAttributes, pixel_data: &PixelData) -> Bytes {
-    if !pixel_data.big_endian {
+    let width = usize::from(attributes.bits_allocated) / 8;
+    if !pixel_data.big_endian || width < 2 {
         return bytes;
     }
-    let width = match attributes.bits_allocated {
-        1 | 8 if pixel_data.words => 2,
-        1 | 8 => return bytes,
-        bits => usize::from(bits) / 8,
-    };
     bytes.chunks(width).flat_map(|cell| cell.iter().rev()).copied().collect()
 }
 
@@ -265,6 +289,18 @@ mod tests {
         assert_eq!(turned(8).as_ref(), [2, 1, 4, 3]);
         data.words = false;
         assert_eq!(native_frame(frame(1), &image(1, 4, 8), &data).as_ref(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn frames_begin_and_end_within_the_words_of_big_endian_bytes() {
+        // Two frames of three bytes; as words 0x0201, 0x0403, 0x0605.
+        let mut data = pixels(&[2, 1, 4, 3, 6, 5]);
+        data.big_endian = true;
+        let of = |n, image: ImageAttributes| native_frame(frame(n), &image, &data);
+        assert_eq!(of(1, image(1, 3, 8)).as_ref(), [1, 2, 3]);
+        assert_eq!(of(2, image(1, 3, 8)).as_ref(), [4, 5, 6]);
+        // Frames of nine single bits: bits 9 to 17 of 01 02 03 04, lowest first.
+        assert_eq!(of(2, image(1, 9, 1))[0], 0b1000_0001);
     }
 
     #[test]

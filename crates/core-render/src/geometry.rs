@@ -129,27 +129,35 @@ impl Plan {
         (left, top, width, height)
     }
 
-    /// Lanczos3 down, bilinear up (design §3).
     fn resize(&self, raster: &Raster) -> Result<Raster> {
-        let (left, top, width, height) = self.region_in(raster);
-        let shrinks = width * height > f64::from(self.width) * f64::from(self.height);
-        let filter = if shrinks { FilterType::Lanczos3 } else { FilterType::Bilinear };
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(filter))
-            .crop(left, top, width, height)
-            .use_alpha(false);
-        let pixel_type = match raster.channels {
-            Channels::Grey => PixelType::U8,
-            Channels::Rgb => PixelType::U8x3,
-        };
-        let failed = |error: &dyn std::fmt::Display| RenderError::decode("resize", error);
-        let source = ImageRef::new(raster.width, raster.height, &raster.data, pixel_type)
-            .map_err(|error| failed(&error))?;
-        let mut target = Image::new(self.width, self.height, pixel_type);
-        Resizer::new().resize(&source, &mut target, &options).map_err(|error| failed(&error))?;
-        let (width, height, channels) = (self.width, self.height, raster.channels);
-        Ok(Raster { width, height, channels, data: target.into_vec() })
+        resampled(raster, self.region_in(raster), (self.width, self.height))
     }
+}
+
+/// A region of a raster (left, top, width, height) at another size: Lanczos3 down, bilinear up
+/// (design §3).
+pub(crate) fn resampled(
+    raster: &Raster,
+    (left, top, width, height): (f64, f64, f64, f64),
+    (to_width, to_height): (u32, u32),
+) -> Result<Raster> {
+    let shrinks = width * height > f64::from(to_width) * f64::from(to_height);
+    let filter = if shrinks { FilterType::Lanczos3 } else { FilterType::Bilinear };
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(filter))
+        .crop(left, top, width, height)
+        .use_alpha(false);
+    let pixel_type = match raster.channels {
+        Channels::Grey => PixelType::U8,
+        Channels::Rgb => PixelType::U8x3,
+    };
+    let failed = |error: &dyn std::fmt::Display| RenderError::decode("resize", error);
+    let source = ImageRef::new(raster.width, raster.height, &raster.data, pixel_type)
+        .map_err(|error| failed(&error))?;
+    let mut target = Image::new(to_width, to_height, pixel_type);
+    Resizer::new().resize(&source, &mut target, &options).map_err(|error| failed(&error))?;
+    let channels = raster.channels;
+    Ok(Raster { width: to_width, height: to_height, channels, data: target.into_vec() })
 }
 
 /// The part of a side that lies inside the image: start and length.
@@ -164,7 +172,7 @@ fn clamp(start: f64, extent: Extent, size: u32) -> (f64, f64) {
 }
 
 /// The size that keeps the aspect and touches the box; each side at least 1 (R2.7 d).
-fn fit(width: f64, height: f64, box_width: f64, box_height: f64) -> (u32, u32) {
+pub(crate) fn fit(width: f64, height: f64, box_width: f64, box_height: f64) -> (u32, u32) {
     let scale = (box_width / width).min(box_height / height);
     let side = |length: f64, most: f64| (length * scale).round().clamp(1.0, most.max(1.0)) as u32;
     (side(width, box_width), side(height, box_height))

@@ -14,6 +14,8 @@ use crate::pixel::raster::{Channels, Raster};
 /// One overlay plane of type G (graphics). Regions of interest are not drawn.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct OverlayPlane {
+    /// Its group, 6000 to 60FE.
+    group: u16,
     rows: u32,
     columns: u32,
     /// Row and column of the image that the plane's first pixel lies on, from 1; may be 0 or less.
@@ -45,14 +47,14 @@ impl OverlayPlane {
         if text(dataset, tag(0x0040)).is_some_and(|kind| kind != "G") {
             return None;
         }
-        let plane = Self::usable(dataset, tag);
+        let plane = Self::usable(dataset, group, tag);
         if plane.is_none() {
             warnings.push(format!("the overlay of group {group:04X} is not usable"));
         }
         plane
     }
 
-    fn usable(dataset: &InMemDicomObject, tag: impl Fn(u16) -> Tag) -> Option<Self> {
+    fn usable(dataset: &InMemDicomObject, group: u16, tag: impl Fn(u16) -> Tag) -> Option<Self> {
         let size = |element| {
             integer(dataset, tag(element))
                 .and_then(|v| u32::try_from(v).ok())
@@ -73,7 +75,7 @@ impl OverlayPlane {
                 OverlayBits::Embedded { bit: bit as u8 }
             }
         };
-        Some(Self { rows: size(0x0010)?, columns: size(0x0011)?, origin, bits })
+        Some(Self { group, rows: size(0x0010)?, columns: size(0x0011)?, origin, bits })
     }
 
     /// Whether it is as [`Self::read_all`] makes it.
@@ -82,6 +84,11 @@ impl OverlayPlane {
             OverlayBits::Embedded { bit } => bit < 32,
             OverlayBits::Plane { .. } => true,
         }
+    }
+
+    /// Its group, by which a presentation state names it (C.11.7).
+    pub(crate) fn group(&self) -> u16 {
+        self.group
     }
 
     /// Whether the plane lies in unused bits of the pixel cells.

@@ -30,6 +30,8 @@ pub(crate) struct DicomFile {
     pub dataset: InMemDicomObject,
     pub transfer_syntax: TransferSyntax,
     pub pixel_data: Option<PixelData>,
+    /// The value of Encapsulated Document (0042,0011), which is not in `dataset`.
+    pub document: Option<Bytes>,
     pub warnings: Vec<String>,
 }
 
@@ -70,12 +72,17 @@ pub(crate) fn read(file: &Bytes, limits: &Limits) -> Result<DicomFile> {
             (body, syntax)
         }
     };
-    let walked = walk(&body, Encoding::of(&transfer_syntax))?;
-    let mut dataset = parse(&walked.kept, &transfer_syntax)?;
+    let encoding = Encoding::found(&body, &transfer_syntax);
+    if encoding != Encoding::of(&transfer_syntax) {
+        warnings.push("the data set has another encoding than its transfer syntax".to_owned());
+    }
+    let walked = walk(&body, encoding)?;
+    let mut dataset = parse(&walked.kept, encoding)?;
     if let Some(float) = walked.float_tag {
         dataset.put(DataElement::new(float, VR::OF, PrimitiveValue::Empty));
     }
-    Ok(DicomFile { dataset, transfer_syntax, pixel_data: walked.pixel_data, warnings })
+    let Walked { pixel_data, document, .. } = walked;
+    Ok(DicomFile { dataset, transfer_syntax, pixel_data, document, warnings })
 }
 
 /// Where the meta group or, without one, the data set begins.
@@ -105,7 +112,8 @@ pub(crate) fn sop_class(file: &[u8]) -> Option<String> {
         Some(syntax) => syntax,
         None => guess_encoding(file.get(meta.end..)?).ok()?,
     };
-    let walker = Walker { data: file, encoding: Encoding::of(&syntax), parsed: false };
+    let encoding = Encoding::found(file.get(meta.end..)?, &syntax);
+    let walker = Walker { data: file, encoding, parsed: false };
     let mut at = meta.end;
     loop {
         let header = walker.header(at).ok()?;
@@ -183,14 +191,14 @@ fn inflate(deflated: &[u8], limits: &Limits, warnings: &mut Vec<String>) -> Resu
     Ok(body.into())
 }
 
-fn parse(kept: &[u8], transfer_syntax: &TransferSyntax) -> Result<InMemDicomObject> {
+fn parse(kept: &[u8], encoding: Encoding) -> Result<InMemDicomObject> {
     // The data set of every other syntax is Explicit VR Little Endian (PS3.5 A.4).
-    let uid = match transfer_syntax {
-        TransferSyntax::ImplicitLittleEndian | TransferSyntax::ExplicitBigEndian => {
-            transfer_syntax.uid()
-        }
-        _ => TransferSyntax::ExplicitLittleEndian.uid(),
+    let syntax = match (encoding.explicit, encoding.big_endian) {
+        (false, _) => TransferSyntax::ImplicitLittleEndian,
+        (true, true) => TransferSyntax::ExplicitBigEndian,
+        (true, false) => TransferSyntax::ExplicitLittleEndian,
     };
+    let uid = syntax.uid();
     let syntax = TransferSyntaxRegistry
         .get(uid)
         .ok_or_else(|| RenderError::unsupported(format!("transfer syntax {uid}")))?;
@@ -198,7 +206,7 @@ fn parse(kept: &[u8], transfer_syntax: &TransferSyntax) -> Result<InMemDicomObje
         .map_err(|_| RenderError::damaged("an element before the pixel data cannot be read"))
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Encoding {
     explicit: bool,
     big_endian: bool,
@@ -215,6 +223,20 @@ impl Encoding {
             _ => Self::EXPLICIT_LITTLE,
         }
     }
+
+    /// The encoding of a data set: what its transfer syntax says, unless the first element can only be
+    /// read the other way. Writers forget which of the two little endian ones they are in.
+    fn found(body: &[u8], syntax: &TransferSyntax) -> Self {
+        let declared = Self::of(syntax);
+        let Some(&[_, _, _, _, a, b, c, d]) = body.first_chunk::<8>() else { return declared };
+        let names_vr = a.is_ascii_uppercase() && b.is_ascii_uppercase();
+        let implicit_fits = u32::from_le_bytes([a, b, c, d]) as usize <= body.len() - 8;
+        match (declared.explicit, declared.big_endian) {
+            (true, false) if !names_vr && implicit_fits => Self::IMPLICIT_LITTLE,
+            (false, _) if names_vr && !implicit_fits => Self::EXPLICIT_LITTLE,
+            _ => declared,
+        }
+    }
 }
 
 struct Walked {
@@ -222,12 +244,13 @@ struct Walked {
     kept: Vec<u8>,
     float_tag: Option<Tag>,
     pixel_data: Option<PixelData>,
+    document: Option<Bytes>,
 }
 
 /// Walks the top level up to the pixel data.
 fn walk(body: &Bytes, encoding: Encoding) -> Result<Walked> {
     let walker = Walker { data: body, encoding, parsed: true };
-    let mut walked = Walked { kept: Vec::new(), float_tag: None, pixel_data: None };
+    let mut walked = Walked { kept: Vec::new(), float_tag: None, pixel_data: None, document: None };
     let mut at = 0;
     // Fewer than eight bytes cannot be an element: trailing padding.
     while body.len() - at >= 8 {
@@ -239,7 +262,10 @@ fn walk(body: &Bytes, encoding: Encoding) -> Result<Walked> {
         }
         let parsed = is_parsed(&header);
         let end = Walker { parsed, ..walker }.value_end(&header, 0)?;
-        if parsed {
+        // It may be of hundreds of megabytes: it stays where it is, as pixel data do.
+        if header.tag == tags::ENCAPSULATED_DOCUMENT && header.length.is_some() {
+            walked.document = Some(body.slice(header.value..end));
+        } else if parsed {
             walked.kept.extend_from_slice(&body[at..end]);
         }
         at = end;
@@ -478,11 +504,11 @@ fn has_long_form(vr: VR) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// An Explicit VR Little Endian element with a short value.
-    fn element(group: u16, element: u16, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
+    pub(crate) fn element(group: u16, element: u16, vr: &[u8; 2], value: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         out.extend(group.to_le_bytes());
         out.extend(element.to_le_bytes());
@@ -497,7 +523,7 @@ mod tests {
         out
     }
 
-    fn file(elements: &[Vec<u8>]) -> Bytes {
+    pub(crate) fn file(elements: &[Vec<u8>]) -> Bytes {
         let mut out = vec![0; 128];
         out.extend(b"DICM");
         out.extend(element(2, 0x10, b"UI", b"1.2.840.10008.1.2.1\0"));
@@ -524,11 +550,58 @@ mod tests {
     }
 
     #[test]
+    fn documents_stay_in_the_file() {
+        let file =
+            file(&[element(0x42, 0x11, b"OB", b"%PDF"), element(0x42, 0x12, b"LO", b"text")]);
+        let found = read(&file).unwrap();
+        assert_eq!(found.document.unwrap().as_ptr(), file[file.len() - 16..].as_ptr());
+        let dataset = found.dataset;
+        assert!(dataset.get(tags::ENCAPSULATED_DOCUMENT).is_none());
+        assert!(dataset.get(tags::MIME_TYPE_OF_ENCAPSULATED_DOCUMENT).is_some());
+    }
+
+    #[test]
     fn a_bare_data_set_is_recognised_by_its_first_element() {
         let bare: Bytes = element(8, 0x16, b"UI", b"1.2\0").into();
         assert_eq!(read(&bare).unwrap().transfer_syntax, TransferSyntax::ExplicitLittleEndian);
         let implicit: Bytes = vec![8, 0, 0x16, 0, 4, 0, 0, 0, b'1', b'.', b'2', 0].into();
         assert_eq!(read(&implicit).unwrap().transfer_syntax, TransferSyntax::ImplicitLittleEndian);
+    }
+
+    #[test]
+    fn a_data_set_in_the_other_little_endian_encoding_is_read_with_a_warning() {
+        let implicit = |group: u16, number: u16, value: &[u8]| {
+            let tag = [group.to_le_bytes(), number.to_le_bytes()].concat();
+            [&tag, &(value.len() as u32).to_le_bytes()[..], value].concat()
+        };
+        let explicit_elements = || {
+            vec![
+                element(8, 0x16, b"UI", b"1.2\0"),
+                element(0x28, 0x10, b"US", &[2, 0]),
+                element(0x7FE0, 0x10, b"OW", &[1, 2, 3, 4]),
+            ]
+        };
+        let implicit_elements = [
+            implicit(8, 0x16, b"1.2\0"),
+            implicit(0x28, 0x10, &[2, 0]),
+            implicit(0x7FE0, 0x10, &[1, 2, 3, 4]),
+        ];
+        let declared_implicit = {
+            let mut out = vec![0; 128];
+            out.extend(b"DICM");
+            out.extend(element(2, 0x10, b"UI", b"1.2.840.10008.1.2\0"));
+            out.extend(explicit_elements().concat());
+            Bytes::from(out)
+        };
+        for (bytes, warnings) in
+            [(file(&explicit_elements()), 0), (file(&implicit_elements), 1), (declared_implicit, 1)]
+        {
+            let read = read(&bytes).unwrap();
+            assert_eq!(read.dataset.element(tags::ROWS).unwrap().to_int::<u32>().unwrap(), 2);
+            assert_eq!(read.pixel_data.unwrap().value.as_ref(), [1, 2, 3, 4]);
+            assert_eq!(read.warnings.len(), warnings, "{:?}", read.warnings);
+            assert_eq!(sop_class(&bytes).as_deref(), Some("1.2"));
+        }
     }
 
     #[test]

@@ -8,13 +8,22 @@
 //!   -> overlays, shutter                         before scaling: they are in image pixels
 //!   -> region, size, mirror                      after the VOI: interpolating stored values would
 //!                                                mix padding and bend a non-linear VOI
-//!   -> ICC profile to sRGB                       after scaling: fewer pixels
-//!   -> bytes                                     encode
+//!   -> ICC profile to sRGB, or as asked          after scaling: fewer pixels
+//!   -> annotation                                after everything else (R2.5)
+//!   -> bytes                                     encode; an animation frame by frame, in `cine`
+//! card                                           no image: drawn in its size, and encoded
 //! ```
+//!
+//! A presentation state has stages of its own, which are in `presentation`.
 
+use dicomweb_types::FrameNumber;
+
+use crate::annotation;
 use crate::attributes::{ImageAttributes, Modality, Voi};
+use crate::card;
+use crate::cine;
 use crate::codec::{self, Decoded, Encoded, SampleSpace};
-use crate::colour::icc;
+use crate::colour::icc::{self, Managed};
 use crate::colour::rgb::to_rgb;
 use crate::encode;
 use crate::error::{RenderError, Result};
@@ -24,7 +33,8 @@ use crate::lut::curve::{Curve, ResolvedVoi};
 use crate::mosaic;
 use crate::pixel::cells::mask;
 use crate::pixel::raster::{Channels, Raster};
-use crate::source::{Picture, RenderJob, Source, Stage};
+use crate::presentation;
+use crate::source::{Card, Labels, Picture, RenderJob, Source, Stage};
 use crate::spec::{Overlays, RenderSpec};
 
 pub(crate) fn run(job: &RenderJob, observe: &mut dyn FnMut(Stage)) -> Result<Picture> {
@@ -37,30 +47,120 @@ fn run_if(
     observe: &mut dyn FnMut(Stage),
     reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
 ) -> Result<Picture> {
+    encode::check_profile(job.spec.output, job.spec.icc_profile)?;
+    if let (Source::Cine(cine), None) = (&job.source, &job.presentation) {
+        return cine::render(cine, job, observe);
+    }
+    picture(finished(job, observe, reducible)?, &job.spec, observe)
+}
+
+/// How much the display values of a picture differ: their standard deviation, 0 to 127.5.
+pub(crate) fn contrast(job: &RenderJob) -> Result<f64> {
+    let Finished { raster, .. } = finished(job, &mut |_| {}, may_be_decoded_smaller)?;
+    let count = raster.data.len() as f64;
+    let mean = raster.data.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
+    let squares: f64 = raster.data.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum();
+    Ok((squares / count).sqrt())
+}
+
+/// A still, all but encoded.
+fn finished(
+    job: &RenderJob,
+    observe: &mut dyn FnMut(Stage),
+    reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
+) -> Result<Finished> {
+    match (&job.source, &job.presentation) {
+        (Source::Card(card), _) => of_card(card, job, observe),
+        (_, Some(presentation)) => presentation::draw(presentation, job, observe),
+        (_, None) => finish(drawn(job, observe, reducible)?, job),
+    }
+}
+
+fn drawn(
+    job: &RenderJob,
+    observe: &mut dyn FnMut(Stage),
+    reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
+) -> Result<Drawn> {
     observe(Stage::Decode);
-    let Drawn { raster, plan, attributes, mut warnings } = match &job.source {
-        Source::Tiles(tiles) => mosaic::assemble(tiles, job, observe)?,
-        Source::Cine(_) | Source::Card(_) => return Err(RenderError::unsupported("this source")),
+    match &job.source {
+        Source::Tiles(tiles) => mosaic::assemble(tiles, job, reducible, observe),
+        Source::Card(_) => Err(RenderError::NotAnImage),
+        Source::Cine(_) => Err(RenderError::unsupported("a still of an animation")),
         Source::File { bytes, frame } => {
-            one_frame(Frame::in_file(bytes, *frame, &job.limits)?, job, reducible, observe)?
+            one_frame(Frame::in_file(bytes, *frame, &job.limits)?, job, reducible, observe)
         }
         Source::Frame { attributes, transfer_syntax, bytes } => {
             let frame = Frame::alone(attributes, transfer_syntax, bytes, &job.limits)?;
-            one_frame(frame, job, reducible, observe)?
+            one_frame(frame, job, reducible, observe)
         }
-    };
-    let framed = colour_managed(plan.apply(raster)?, &attributes, &mut warnings);
+    }
+}
 
+/// A still of one frame.
+pub(crate) fn still(
+    frame: Frame,
+    job: &RenderJob,
+    observe: &mut dyn FnMut(Stage),
+) -> Result<Picture> {
+    let drawn = one_frame(frame, job, may_be_decoded_smaller, observe)?;
+    picture(finish(drawn, job)?, &job.spec, observe)
+}
+
+/// A frame of an animation, all but encoded.
+pub(crate) fn animated(
+    frame: Frame,
+    job: &RenderJob,
+    observe: &mut dyn FnMut(Stage),
+) -> Result<Finished> {
+    finish(one_frame(frame, job, may_be_decoded_smaller, observe)?, job)
+}
+
+fn picture(
+    finished: Finished,
+    spec: &RenderSpec,
+    observe: &mut dyn FnMut(Stage),
+) -> Result<Picture> {
     observe(Stage::Encode);
-    let bytes = encode::encode(&framed, job.spec.output)?;
+    let Finished { raster, profile, frame, warnings } = finished;
     Ok(Picture {
-        bytes,
-        media_type: job.spec.output.media_type(),
-        width: framed.width,
-        height: framed.height,
-        frame: attributes.frame,
+        bytes: encode::encode(&raster, profile.as_deref(), spec.output)?,
+        media_type: spec.output.media_type(),
+        width: raster.width,
+        height: raster.height,
+        frame,
         warnings,
     })
+}
+
+/// A card carries no annotation: what it may say is on it.
+fn of_card(card: &Card, job: &RenderJob, observe: &mut dyn FnMut(Stage)) -> Result<Finished> {
+    observe(Stage::Render);
+    let raster = card::draw(card, job.spec.framing, &job.limits)?;
+    let (asked, mut warnings) = (job.spec.icc_profile, Vec::new());
+    let Managed { raster, profile } =
+        icc::manage(raster, None, asked, job.spec.output, &mut warnings);
+    Ok(Finished { raster, profile, frame: FrameNumber::FIRST, warnings })
+}
+
+/// Display values, framed, in the colours of the picture, with its texts.
+pub(crate) struct Finished {
+    pub raster: Raster,
+    /// The ICC profile to embed.
+    pub profile: Option<Vec<u8>>,
+    /// Which frame it shows.
+    pub frame: FrameNumber,
+    pub warnings: Vec<String>,
+}
+
+fn finish(drawn: Drawn, job: &RenderJob) -> Result<Finished> {
+    let Drawn { raster, plan, attributes, labels, mut warnings } = drawn;
+    let (own, asked) = (attributes.icc_profile.as_deref(), job.spec.icc_profile);
+    let framed = plan.apply(raster)?;
+    let Managed { mut raster, profile } =
+        icc::manage(framed, own, asked, job.spec.output, &mut warnings);
+    let labels = labels.as_ref().or(job.labels.as_ref());
+    annotation::burn_in(&mut raster, &job.spec, labels, &attributes);
+    Ok(Finished { raster, profile, frame: attributes.frame, warnings })
 }
 
 /// Display values, not yet framed.
@@ -69,6 +169,8 @@ pub(crate) struct Drawn {
     /// How they are to be framed.
     pub plan: Plan,
     pub attributes: ImageAttributes,
+    /// The texts of an annotation, where it is asked for and the source holds them.
+    pub labels: Option<Labels>,
     pub warnings: Vec<String>,
 }
 
@@ -79,6 +181,8 @@ fn one_frame(
     observe: &mut dyn FnMut(Stage),
 ) -> Result<Drawn> {
     let (attributes, mut warnings) = (frame.attributes, frame.warnings);
+    let annotated = frame.dataset.filter(|_| annotation::is_asked_for(&job.spec));
+    let labels = annotated.map(|dataset| Labels::of(&dataset, attributes.frame));
     job.limits.check_source(attributes.rows, attributes.columns)?;
     let plan_for = |columns, rows| {
         Plan::new(job.spec.framing, columns, rows, attributes.pixel_aspect, &job.limits)
@@ -96,18 +200,27 @@ fn one_frame(
         lossless: is_lossless(&frame.transfer_syntax),
         limits: &job.limits,
         density: &density,
+        tile: None,
     };
     let decoded = codec::decode(&frame.transfer_syntax, &encoded, &mut warnings)?;
+    warn_of_size(&decoded, &attributes, &mut warnings);
     let (columns, rows) = decoded.full;
-    if (columns, rows) != (attributes.columns, attributes.rows) {
-        warnings
-            .push("the codestream has another size than Rows and Columns; it is shown".to_owned());
-    }
     let plan = plan_for(columns, rows)?;
 
     observe(Stage::Render);
     let raster = draw(decoded, &attributes, &job.spec, &mut warnings)?;
-    Ok(Drawn { raster, plan, attributes, warnings })
+    Ok(Drawn { raster, plan, attributes, labels, warnings })
+}
+
+pub(crate) fn warn_of_size(
+    decoded: &Decoded,
+    attributes: &ImageAttributes,
+    warnings: &mut Vec<String>,
+) {
+    if decoded.full != (attributes.columns, attributes.rows) {
+        warnings
+            .push("the codestream has another size than Rows and Columns; it is shown".to_owned());
+    }
 }
 
 /// Design §3: averaging stored values before the VOI is harmless for colour, and for grey that has
@@ -189,21 +302,6 @@ pub(crate) fn draw(
     Ok(raster)
 }
 
-/// R4.24: colour in sRGB. After scaling, where there are fewer pixels to convert.
-fn colour_managed(
-    mut raster: Raster,
-    attributes: &ImageAttributes,
-    warnings: &mut Vec<String>,
-) -> Raster {
-    if let (Channels::Rgb, Some(profile)) = (raster.channels, &attributes.icc_profile) {
-        // A profile that cannot be used leaves the picture as it is.
-        if let Err(reason) = icc::to_srgb(&mut raster.data, profile) {
-            warnings.push(format!("the ICC profile was not applied: {reason}"));
-        }
-    }
-    raster
-}
-
 /// The grey curve of a frame.
 fn curve<'a>(decoded: &Decoded, attributes: &'a ImageAttributes, spec: &RenderSpec) -> Curve<'a> {
     let (modality, padding) = (&attributes.modality, attributes.padding);
@@ -216,10 +314,13 @@ fn curve<'a>(decoded: &Decoded, attributes: &'a ImageAttributes, spec: &RenderSp
             decoded.cells.range(decoded.layout, padding, |stored| modality.apply(stored))
         })
     };
-    Curve { modality, voi, inverse: attributes.inverse, padding }
+    Curve { modality, voi, inverse: attributes.inverse, presentation: None, padding }
 }
 
-fn index_palette(decoded: &Decoded, table: impl FnOnce() -> Vec<[u8; 3]>) -> Result<Vec<u8>> {
+pub(crate) fn index_palette(
+    decoded: &Decoded,
+    table: impl FnOnce() -> Vec<[u8; 3]>,
+) -> Result<Vec<u8>> {
     use crate::pixel::cells::Cells;
     // Before the table is made: it has 2^bits entries.
     if matches!(decoded.cells, Cells::U32(_) | Cells::F32(_) | Cells::F64(_)) {
@@ -310,5 +411,51 @@ mod tests {
             }
         }
         println!("{compared} thumbnails were decoded smaller");
+    }
+
+    /// The same of slides, whose tiles are decoded smaller each.
+    #[test]
+    fn slides_of_reduced_tiles_look_like_those_of_whole_ones() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/wsi");
+        let Ok(files) = std::fs::read_dir(corpus) else { return };
+        let mut compared = 0;
+        for file in files.map(|entry| entry.unwrap().path()) {
+            for viewport in
+                ["64,64", "64,64,37,21,401,300", "100,100", "128,128", "40,40,9,9,333,222"]
+            {
+                let Some(job) = slide(&file, viewport) else { continue };
+                let full = run_if(&job, &mut |_| {}, |_, _| false).unwrap();
+                let reduced = run(&job, &mut |_| {}).unwrap();
+                if full.bytes == reduced.bytes {
+                    continue;
+                }
+                compared += 1;
+                if let Some(folder) = std::env::var_os("LIGHTBOX_KEEP_PICTURES") {
+                    let name = format!("{}_{viewport}", file.file_stem().unwrap().display());
+                    for (kind, picture) in [("full", &full), ("reduced", &reduced)] {
+                        let path = Path::new(&folder).join(format!("{name}_{kind}.png"));
+                        std::fs::write(path, &picture.bytes).unwrap();
+                    }
+                }
+                let db = psnr(&full.bytes, &reduced.bytes);
+                println!("{db:5.1} dB at {viewport} {}", file.display());
+                assert!(db >= 35.0, "{db:.1} dB at {viewport}: {}", file.display());
+            }
+        }
+        println!("{compared} pictures were put together from smaller tiles");
+    }
+
+    fn slide(file: &Path, viewport: &str) -> Option<RenderJob> {
+        let limits = Limits::default();
+        let opened = crate::SlideFile::open(&std::fs::read(file).unwrap().into(), &limits);
+        let file = opened.ok()??;
+        let framing = Framing::Viewport(viewport.parse().unwrap());
+        let view = crate::View::new(framing, file.slide(), &limits).ok()?;
+        let cut = view.cut(file.slide(), &limits).ok()?;
+        let attributes = file.attributes(cut.attributes_frame()).ok()?;
+        let tiles: Vec<_> =
+            cut.places.iter().map(|place| file.tile(place.frame, &attributes).unwrap()).collect();
+        let spec = RenderSpec { framing, ..spec(1) };
+        Some(RenderJob::new(cut.source(attributes, tiles), spec, limits))
     }
 }

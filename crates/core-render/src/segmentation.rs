@@ -5,6 +5,7 @@ use dicom_object::InMemDicomObject;
 
 use crate::attributes::Voi;
 use crate::colour::palette::Palette;
+use crate::colour::space::RgbSpace;
 use crate::dataset::{integer, integers, items, text};
 
 /// Segmentation Type (0062,0001), with what is needed to draw it.
@@ -104,7 +105,7 @@ pub(crate) fn srgb_of_cielab(l: i64, a: i64, b: i64) -> [u8; 3] {
         -0.978_768 * x + 1.916_142 * y + 0.033_454 * z,
         0.071_945 * x - 0.228_991 * y + 1.405_243 * z,
     ]
-    .map(crate::colour::icc::encoded)
+    .map(|light| RgbSpace::Srgb.level(light))
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ impl Shutter {
                 "RECTANGULAR" => rectangle(dataset),
                 "CIRCULAR" => circle(dataset),
                 "POLYGONAL" => polygon(dataset),
+                // An overlay of a presentation state (C.7.6.15), which reads it.
+                "BITMAP" => continue,
                 _ => None,
             };
             match shape {
@@ -64,6 +66,11 @@ impl Shutter {
             Shape::Rectangle { .. } | Shape::Circle { .. } => true,
         };
         self.shapes.len() <= MOST_SHAPES && self.shapes.iter().all(few_corners)
+    }
+
+    /// The same shutter, hiding with this grey.
+    pub(crate) fn with_value(&self, value: u8) -> Self {
+        Self { value, ..self.clone() }
     }
 
     /// Hides what is outside, in a raster of a source of `full` columns × rows.

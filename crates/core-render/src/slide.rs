@@ -4,6 +4,8 @@
 //! and how densely; it says which of the pyramid's levels serves best, and [`View::cut`] which tiles
 //! of that level are needed. The tiles themselves are fetched by the caller.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use dicom_core::Tag;
 use dicom_dictionary_std::{tags, uids};
@@ -46,10 +48,11 @@ pub struct Slide {
     matrix: (u32, u32),
     /// Columns and rows of a tile.
     tile: (u32, u32),
-    frames: u32,
+    /// Which frames are there: of a concatenation those of the parts that are known.
+    frames: Vec<Range<u32>>,
     layout: Layout,
     label_in_image: bool,
-    in_parts: bool,
+    part: Option<Part>,
     subject: Subject,
     pixel_aspect: f64,
     background: [u8; 3],
@@ -62,6 +65,22 @@ enum Layout {
     Full,
     /// Each where it says. Of several at one place (focal planes) the first.
     Sparse(Vec<Place>),
+}
+
+/// An instance's place in a concatenation (C.7.6.16.2.2.4).
+#[derive(Clone, PartialEq, Debug)]
+struct Part {
+    /// Concatenation UID (0020,9161).
+    concatenation: String,
+    /// In-concatenation Number (0020,9162).
+    number: u32,
+    /// Concatenation Frame Offset Number (0020,9228): how many frames come before its own. Without it,
+    /// which tiles they are would be a guess, but for the first part's.
+    offset: Option<u32>,
+    /// In-concatenation Total Number (0020,9163), where it is said.
+    of: Option<u32>,
+    /// How many of those are joined here.
+    joined: u32,
 }
 
 /// What has to agree between the levels of one pyramid.
@@ -77,7 +96,7 @@ struct Subject {
 /// Where a frame lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// The frame.
+    /// The frame, counted through all parts of a concatenation.
     pub frame: FrameNumber,
     /// Its left edge, in pixels.
     pub x: i64,
@@ -105,14 +124,24 @@ pub fn total_matrix(dataset: &InMemDicomObject) -> Option<(u32, u32)> {
     Some((columns, length(dataset, tags::TOTAL_PIXEL_MATRIX_ROWS)?))
 }
 
+/// Concatenation UID (0020,9161): the instances that have the same one are parts of one image.
+pub fn concatenation(dataset: &InMemDicomObject) -> Option<String> {
+    text(dataset, tags::CONCATENATION_UID).filter(|uid| !uid.is_empty())
+}
+
 fn length(dataset: &InMemDicomObject, tag: Tag) -> Option<u32> {
     integer(dataset, tag).and_then(|value| u32::try_from(value).ok()).filter(|&value| value > 0)
 }
 
 impl Slide {
-    /// What a search has to return of an image for [`flavour`] and [`total_matrix`] to be known.
-    pub const FIELDS: [Tag; 3] =
-        [tags::IMAGE_TYPE, tags::TOTAL_PIXEL_MATRIX_COLUMNS, tags::TOTAL_PIXEL_MATRIX_ROWS];
+    /// What a search should return of an image for [`flavour`], [`total_matrix`] and [`concatenation`]
+    /// to be known.
+    pub const FIELDS: [Tag; 4] = [
+        tags::IMAGE_TYPE,
+        tags::CONCATENATION_UID,
+        tags::TOTAL_PIXEL_MATRIX_COLUMNS,
+        tags::TOTAL_PIXEL_MATRIX_ROWS,
+    ];
 
     /// The slide that a data set is an image of; `None` for other objects, and for one without a size,
     /// which cannot be drawn at all.
@@ -124,14 +153,17 @@ impl Slide {
         let groups = FunctionalGroups::of(dataset, FrameNumber::FIRST);
         let flavour = flavour(dataset).unwrap_or(Flavour::Volume);
         let label_in_image = text(dataset, tags::SPECIMEN_LABEL_IN_IMAGE);
+        let part = Part::of(dataset);
+        let offset = part.as_ref().and_then(|part| part.offset).unwrap_or(0);
+        let frames = offset..offset.saturating_add(number_of_frames(dataset));
         Some(Self {
             flavour,
             matrix: total_matrix(dataset).unwrap_or(tile),
             tile,
-            frames: number_of_frames(dataset),
-            layout: layout(dataset),
+            layout: layout(dataset, offset),
+            frames: vec![frames],
             label_in_image: label_in_image.as_deref() == Some("YES"),
-            in_parts: dataset.get(tags::CONCATENATION_UID).is_some(),
+            part,
             subject: Subject::of(dataset, &groups),
             pixel_aspect: pixel_aspect(dataset, &groups),
             background: background(dataset),
@@ -176,15 +208,71 @@ impl Slide {
         let coarsest = self.matrix.0.min(self.matrix.1).min(other.matrix.0).min(other.matrix.1);
         let tolerance = 0.01 + 2.0 / f64::from(coarsest);
         self.flavour == other.flavour
-            && !other.in_parts
             && self.subject.agrees(&other.subject)
             && (shape(self) / shape(other)).ln().abs() <= tolerance
     }
 
+    /// The concatenation that it is a part of.
+    pub fn concatenation(&self) -> Option<&str> {
+        self.part.as_ref().map(|part| part.concatenation.as_str())
+    }
+
+    /// How many parts of its concatenation are still to be joined, where it says how many there are.
+    pub fn missing_parts(&self) -> Option<u32> {
+        let part = self.part.as_ref()?;
+        part.of.map(|all| all.saturating_sub(part.joined))
+    }
+
+    /// The image that the parts of a concatenation make up, as far as they are given: its frames are
+    /// counted through all of them. What does not fit the first of them is left out.
+    pub fn joined(mut parts: Vec<Self>) -> Option<Self> {
+        parts.sort_by_key(|slide| slide.part.as_ref().map(|part| part.number));
+        parts.dedup_by_key(|slide| slide.part.as_ref().map(|part| part.number));
+        let mut parts = parts.into_iter();
+        let first = parts.next()?;
+        Some(parts.fold(first, |whole, part| match whole.is_continued_by(&part) {
+            true => whole.with(part),
+            false => whole,
+        }))
+    }
+
+    fn is_continued_by(&self, other: &Self) -> bool {
+        let same_layout = matches!(
+            (&self.layout, &other.layout),
+            (Layout::Full, Layout::Full) | (Layout::Sparse(_), Layout::Sparse(_))
+        );
+        self.concatenation() == other.concatenation()
+            && other.part.as_ref().is_none_or(|part| part.offset.is_some())
+            && (self.matrix, self.tile) == (other.matrix, other.tile)
+            && same_layout
+    }
+
+    fn with(mut self, other: Self) -> Self {
+        self.frames.extend(other.frames);
+        if let (Layout::Sparse(places), Layout::Sparse(more)) = (&mut self.layout, other.layout) {
+            places.extend(more);
+            places.retain(first_of_each_place());
+        }
+        if let Some(part) = &mut self.part {
+            part.joined += 1;
+        }
+        self
+    }
+
+    /// The number that a frame of the concatenation has in this instance, if it is one of its own.
+    pub fn own_frame(&self, frame: FrameNumber) -> Option<FrameNumber> {
+        let own = self.frames.first().filter(|own| own.contains(&(frame.get() - 1)))?;
+        FrameNumber::new(frame.get() - own.start)
+    }
+
+    fn holds(&self, frame: u32) -> bool {
+        self.frames.iter().any(|frames| frames.contains(&(frame - 1)))
+    }
+
     /// The tiles that cover the pixels from `left` up to `right` and from `top` up to `bottom`.
     fn tiles(&self, [left, top, right, bottom]: [u32; 4], limits: &Limits) -> Result<Vec<Place>> {
-        if self.in_parts {
-            return Err(RenderError::unsupported("a slide that is split into a concatenation"));
+        if self.part.as_ref().is_some_and(|part| part.offset.is_none()) {
+            return Err(RenderError::attribute("Concatenation Frame Offset Number", "is absent"));
         }
         let (width, height) = self.tile;
         match &self.layout {
@@ -198,7 +286,7 @@ impl Slide {
                 let across = u64::from(self.matrix.0.div_ceil(width));
                 let place = |row: u32, column: u32| {
                     let index = u64::from(row) * across + u64::from(column);
-                    let frame = u32::try_from(index + 1).ok().filter(|&n| n <= self.frames)?;
+                    let frame = u32::try_from(index + 1).ok().filter(|&n| self.holds(n))?;
                     let (x, y) =
                         (i64::from(column) * i64::from(width), i64::from(row) * i64::from(height));
                     Some(Place { frame: FrameNumber::new(frame)?, x, y })
@@ -246,6 +334,20 @@ impl Slide {
     }
 }
 
+impl Part {
+    fn of(dataset: &InMemDicomObject) -> Option<Self> {
+        let value = |tag| integer(dataset, tag).and_then(|value| u32::try_from(value).ok());
+        let number = value(tags::IN_CONCATENATION_NUMBER).unwrap_or(1);
+        Some(Self {
+            concatenation: concatenation(dataset)?,
+            number,
+            offset: value(tags::CONCATENATION_FRAME_OFFSET_NUMBER).or((number == 1).then_some(0)),
+            of: value(tags::IN_CONCATENATION_TOTAL_NUMBER),
+            joined: 1,
+        })
+    }
+}
+
 impl Subject {
     fn of(dataset: &InMemDicomObject, groups: &FunctionalGroups<'_>) -> Self {
         let named = groups
@@ -278,12 +380,13 @@ impl Subject {
     }
 }
 
-fn layout(dataset: &InMemDicomObject) -> Layout {
+/// Frames are counted from `offset` on.
+fn layout(dataset: &InMemDicomObject, offset: u32) -> Layout {
     let organization = text(dataset, tags::DIMENSION_ORGANIZATION_TYPE);
     match organization.as_deref() {
         Some("TILED_FULL") => Layout::Full,
-        Some("TILED_SPARSE") => Layout::Sparse(places(dataset)),
-        _ => match places(dataset) {
+        Some("TILED_SPARSE") => Layout::Sparse(places(dataset, offset)),
+        _ => match places(dataset, offset) {
             none if none.is_empty() => Layout::Full,
             places => Layout::Sparse(places),
         },
@@ -291,21 +394,27 @@ fn layout(dataset: &InMemDicomObject) -> Layout {
 }
 
 /// Plane Position (Slide) of each frame, of the first optical path; counted from 1 there, from 0 here.
-fn places(dataset: &InMemDicomObject) -> Vec<Place> {
+fn places(dataset: &InMemDicomObject, offset: u32) -> Vec<Place> {
     let frames = items(dataset, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).len() as u32;
     let first_path = optical_path(&FunctionalGroups::of(dataset, FrameNumber::FIRST));
+    let place = |own: u32| {
+        let groups = FunctionalGroups::of(dataset, FrameNumber::new(own)?);
+        let position = groups.group(tags::PLANE_POSITION_SLIDE_SEQUENCE)?;
+        let x = integer(position, tags::COLUMN_POSITION_IN_TOTAL_IMAGE_PIXEL_MATRIX)?;
+        let y = integer(position, tags::ROW_POSITION_IN_TOTAL_IMAGE_PIXEL_MATRIX)?;
+        let frame = FrameNumber::new(offset.checked_add(own)?)?;
+        let place = Place { frame, x: x.saturating_sub(1), y: y.saturating_sub(1) };
+        (optical_path(&groups) == first_path).then_some(place)
+    };
+    let mut places: Vec<Place> = (1..=frames).filter_map(place).collect();
+    places.retain(first_of_each_place());
+    places
+}
+
+/// Of several tiles at one place, which are of several focal planes, the first.
+fn first_of_each_place() -> impl FnMut(&Place) -> bool {
     let mut taken = std::collections::HashSet::new();
-    (1..=frames)
-        .filter_map(FrameNumber::new)
-        .filter_map(|frame| {
-            let groups = FunctionalGroups::of(dataset, frame);
-            let position = groups.group(tags::PLANE_POSITION_SLIDE_SEQUENCE)?;
-            let x = integer(position, tags::COLUMN_POSITION_IN_TOTAL_IMAGE_PIXEL_MATRIX)?;
-            let y = integer(position, tags::ROW_POSITION_IN_TOTAL_IMAGE_PIXEL_MATRIX)?;
-            let wanted = optical_path(&groups) == first_path && taken.insert((x, y));
-            wanted.then(|| Place { frame, x: x.saturating_sub(1), y: y.saturating_sub(1) })
-        })
-        .collect()
+    move |place| taken.insert((place.x, place.y))
 }
 
 fn optical_path(groups: &FunctionalGroups<'_>) -> Option<String> {
@@ -484,20 +593,27 @@ impl SlideFile {
         &self.slide
     }
 
-    /// The source of what `cut` shows.
+    /// The attributes of one of its tiles, which are those of all of them.
     ///
     /// # Errors
-    /// The attributes of a tile are illegal, or the file has fewer frames than it says.
-    pub fn source(&self, cut: Cut) -> Result<Source> {
-        let frame = cut.attributes_frame();
+    /// They are illegal.
+    pub fn attributes(&self, frame: FrameNumber) -> Result<ImageAttributes> {
         let mut attributes = ImageAttributes::of_frame(&self.frames.dataset, frame)?;
         attributes.warnings.extend(self.frames.warnings.iter().cloned());
-        let tile = |place: &Place| {
-            let bytes = self.frames.bytes(place.frame, &attributes)?;
-            Ok((self.frames.transfer_syntax.clone(), bytes))
-        };
-        let tiles = cut.places.iter().map(tile).collect::<Result<Vec<_>>>()?;
-        Ok(cut.source(attributes, tiles))
+        Ok(attributes)
+    }
+
+    /// The bytes of a tile.
+    ///
+    /// # Errors
+    /// The file has fewer frames than it says.
+    pub fn tile(
+        &self,
+        frame: FrameNumber,
+        attributes: &ImageAttributes,
+    ) -> Result<(TransferSyntax, Bytes)> {
+        let bytes = self.frames.bytes(frame, attributes)?;
+        Ok((self.frames.transfer_syntax.clone(), bytes))
     }
 }
 
@@ -555,6 +671,10 @@ mod tests {
 
     /// The same matrix with tiles at these places, counted from 1, each of an optical path.
     fn sparse(columns: u32, rows: u32, places: &[(i32, i32, &str)]) -> Slide {
+        Slide::of(&sparse_level(columns, rows, places)).unwrap()
+    }
+
+    fn sparse_level(columns: u32, rows: u32, places: &[(i32, i32, &str)]) -> InMemDicomObject {
         let groups = |&(x, y, path): &(i32, i32, &str)| {
             let position = InMemDicomObject::from_element_iter([
                 DataElement::new(
@@ -588,7 +708,7 @@ mod tests {
             tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
             places.iter().map(groups).collect(),
         ));
-        Slide::of(&dataset).unwrap()
+        dataset
     }
 
     fn view(viewport: &str, slide: &Slide) -> View {
@@ -711,8 +831,84 @@ mod tests {
         let one = with(tags::FRAME_OF_REFERENCE_UID, "1.2");
         assert!(asked.is_level_with(&one));
         assert!(!one.is_level_with(&with(tags::FRAME_OF_REFERENCE_UID, "1.3")));
-        assert!(!asked.is_level_with(&with(tags::CONCATENATION_UID, "1.3")));
+        assert!(asked.is_level_with(&with(tags::CONCATENATION_UID, "1.3")));
         assert!(!asked.is_level_with(&with(tags::IMAGE_TYPE, "ORIGINAL\\PRIMARY\\OVERVIEW\\NONE")));
+    }
+
+    /// Part `number` of a concatenation of three, with the frames from `offset` on.
+    fn part(mut dataset: InMemDicomObject, number: u16, offset: Option<u32>, frames: u32) -> Slide {
+        let text = |tag, vr, value: String| DataElement::new(tag, vr, PrimitiveValue::from(value));
+        dataset.put(text(tags::CONCATENATION_UID, VR::UI, "1.2.9".to_owned()));
+        dataset.put(text(tags::NUMBER_OF_FRAMES, VR::IS, frames.to_string()));
+        let number = PrimitiveValue::from(number);
+        dataset.put(DataElement::new(tags::IN_CONCATENATION_NUMBER, VR::US, number));
+        let of = PrimitiveValue::from(3_u16);
+        dataset.put(DataElement::new(tags::IN_CONCATENATION_TOTAL_NUMBER, VR::US, of));
+        if let Some(offset) = offset {
+            let offset = PrimitiveValue::from(offset);
+            dataset.put(DataElement::new(tags::CONCATENATION_FRAME_OFFSET_NUMBER, VR::UL, offset));
+        }
+        Slide::of(&dataset).unwrap()
+    }
+
+    #[test]
+    fn the_parts_of_a_concatenation_make_up_one_image() {
+        let of = |number, offset, frames| part(level(450, 250), number, Some(offset), frames);
+        let (a, b, c) = (of(1, 0, 4), of(2, 4, 6), of(3, 10, 5));
+        let numbered = |n| FrameNumber::new(n).unwrap();
+        assert_eq!(b.own_frame(numbered(5)), Some(FrameNumber::FIRST));
+        assert_eq!(
+            [4, 10, 11].map(|n| b.own_frame(numbered(n)).map(FrameNumber::get)),
+            [None, Some(6), None]
+        );
+        let whole = Slide::joined(vec![c.clone(), a.clone(), b]).unwrap();
+        assert_eq!(whole.missing_parts(), Some(0));
+        assert_eq!(frames(&cut("64,64", &whole)), (1..=15).collect::<Vec<_>>());
+        assert_eq!(frames(&cut("64,64,0,100,100,150", &whole)), [6, 11]);
+        // What a missing part holds is a hole.
+        let torn = Slide::joined(vec![a, c.clone()]).unwrap();
+        assert_eq!(torn.missing_parts(), Some(1));
+        assert_eq!(frames(&cut("64,64", &torn)), [1, 2, 3, 4, 11, 12, 13, 14, 15]);
+        // Alone, a part shows its own tiles where they belong.
+        assert_eq!(
+            cut("64,64,400,200,50,50", &c).places,
+            [Place { frame: numbered(15), x: 0, y: 0 }]
+        );
+    }
+
+    #[test]
+    fn parts_of_other_images_and_of_unknown_place_are_not_joined() {
+        let of = |dataset, number, offset, frames| part(dataset, number, offset, frames);
+        let first = of(level(450, 250), 1, None, 4);
+        for other in [
+            of(level(450, 350), 2, Some(4), 4),
+            of(level(450, 250), 2, None, 4),
+            of(level(450, 250), 1, Some(4), 4),
+        ] {
+            let joined = Slide::joined(vec![first.clone(), other]).unwrap();
+            assert_eq!(joined.missing_parts(), Some(2));
+            assert_eq!(frames(&cut("64,64", &joined)), [1, 2, 3, 4]);
+        }
+        let lost = of(level(450, 250), 2, None, 4);
+        let result = view("64,64", &lost).cut(&lost, &Limits::default());
+        assert!(matches!(result, Err(RenderError::Attribute { .. })), "{result:?}");
+        let far = of(level(450, 250), 2, Some(u32::MAX), u32::MAX);
+        assert_eq!(frames(&cut("64,64", &far)), [0; 0]);
+        assert!(Slide::joined(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn sparse_parts_count_their_frames_on() {
+        let sparse_part = |number, offset, places: &[(i32, i32, &str)]| {
+            let dataset = sparse_level(300, 250, places);
+            part(dataset, number, Some(offset), places.len() as u32)
+        };
+        let parts = vec![
+            sparse_part(1, 0, &[(1, 1, "a"), (101, 1, "a")]),
+            sparse_part(2, 2, &[(1, 101, "a"), (1, 1, "a")]),
+        ];
+        let whole = Slide::joined(parts).unwrap();
+        assert_eq!(frames(&cut("64,64", &whole)), [1, 2, 3], "at each place the first");
     }
 
     #[test]

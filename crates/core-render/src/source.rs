@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes::ImageAttributes;
 use crate::limits::Limits;
+use crate::presentation::Presentation;
 use crate::spec::RenderSpec;
 
 /// One rendering: a source, the frame, and what to make of it.
@@ -17,25 +18,32 @@ pub struct RenderJob {
     pub spec: RenderSpec,
     /// What it may cost.
     pub limits: Limits,
-    /// The texts of an annotation, of a source that does not hold them itself: [`Source::Frame`],
-    /// [`Source::Tiles`] and frames of a [`Cine`].
+    /// The texts of an annotation or corner label, of a source that does not hold them itself:
+    /// [`Source::Frame`], [`Source::Tiles`] and frames of a [`Cine`]. Those of a file are its own.
     pub labels: Option<Labels>,
+    /// The presentation state that says how the frame is to look, in place of its own transforms
+    /// (R4.30): of [`Source::File`] and [`Source::Frame`]. The window of the spec is then without
+    /// effect (R2.11), and so is an image's own shutter. Where the spec omits overlays, the state's
+    /// are omitted and its texts too: both may name the patient.
+    pub presentation: Option<Box<Presentation>>,
 }
 
 impl RenderJob {
-    /// A rendering without annotation.
+    /// A rendering without annotation, as the image itself wants to look.
     pub fn new(source: Source, spec: RenderSpec, limits: Limits) -> Self {
-        Self { source, spec, limits, labels: None }
+        Self { source, spec, limits, labels: None, presentation: None }
     }
 }
 
-/// The texts of an annotation, a line each. They are a patient's: never logged, never kept.
+/// The texts of an annotation, a line each, the most important first. They are a patient's: never logged, never kept.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Labels {
     /// Who is shown.
     pub patient: Vec<String>,
     /// What is shown.
     pub technique: Vec<String>,
+    /// Modality and series number, for [`RenderSpec::corner_label`].
+    pub series: Option<String>,
 }
 
 impl std::fmt::Debug for Labels {
@@ -67,7 +75,8 @@ pub enum Source {
     Tiles(Box<Mosaic>),
     /// Several frames of one object, drawn one after the other into an animation.
     Cine(Box<Cine>),
-    /// No image: a card that says what the object is.
+    /// No image: a card that says what the object is. It is as large as the framing says – a viewport
+    /// is filled, 256 × 256 without one – and carries no annotation.
     Card(Card),
 }
 

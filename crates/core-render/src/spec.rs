@@ -21,6 +21,8 @@ pub struct RenderSpec {
     pub overlays: Overlays,
     /// Which texts are drawn in the corners.
     pub annotation: Annotation,
+    /// Whether modality and series number, and nothing else, are drawn in the bottom left corner.
+    pub corner_label: bool,
     /// The colour space of the picture, and whether it says so itself.
     pub icc_profile: Option<IccProfile>,
 }
@@ -34,6 +36,7 @@ impl RenderSpec {
             output,
             overlays: Overlays::Draw,
             annotation: Annotation::default(),
+            corner_label: false,
             icc_profile: None,
         }
     }
@@ -46,6 +49,46 @@ pub struct Annotation {
     pub patient: bool,
     /// What was done and when: modality, study date, series, instance and frame number …
     pub technique: bool,
+}
+
+/// `annotation` as it was said: what of it is drawn, and what of it nobody knows.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AnnotationParameter {
+    /// What is drawn.
+    pub annotation: Annotation,
+    /// Keywords that are not the standard's, for the Warning that says so: at most 8, each of at most
+    /// 32 characters of an HTTP token.
+    pub unknown: Vec<String>,
+}
+
+impl FromStr for AnnotationParameter {
+    type Err = SpecError;
+
+    /// `1#("patient" / "technique")` (PS3.18 §8.3.5.1.1). Unknown keywords are ignored beside known
+    /// ones (R2.5); elements may be empty, as in every list of HTTP (RFC 9110 §5.6.1.2).
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let mut said = Self::default();
+        for keyword in text.split(',').map(|word| word.trim_matches([' ', '\t'])) {
+            match keyword {
+                "patient" => said.annotation.patient = true,
+                "technique" => said.annotation.technique = true,
+                "" => {}
+                unknown if said.unknown.len() < 8 => said.unknown.push(as_token(unknown)),
+                _ => {}
+            }
+        }
+        match said.annotation == Annotation::default() {
+            true => Err(SpecError("annotation must be a list of patient and technique")),
+            false => Ok(said),
+        }
+    }
+}
+
+/// What can be repeated in a header: other characters than those of a token (RFC 9110 §5.6.2) become
+/// underscores.
+fn as_token(text: &str) -> String {
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    text.chars().take(32).map(|c| if token(c) { c } else { '_' }).collect()
 }
 
 /// `iccprofile`: what the colours of the picture are, and whether it carries a profile that says so
@@ -143,6 +186,23 @@ impl FromStr for Quality {
             .filter(|n| (1..=100).contains(n))
             .map(Self)
             .ok_or(SpecError("quality must be a whole number from 1 to 100"))
+    }
+}
+
+impl FromStr for IccProfile {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        Ok(match text {
+            "no" => Self::No,
+            "yes" => Self::Yes,
+            "srgb" => Self::Srgb,
+            "adobergb" => Self::AdobeRgb,
+            "rommrgb" => Self::RommRgb,
+            _ => {
+                return Err(SpecError("iccprofile must be no, yes, srgb, adobergb or rommrgb"));
+            }
+        })
     }
 }
 
@@ -436,10 +496,50 @@ mod tests {
     }
 
     #[test]
+    fn annotations_are_a_list_of_two_keywords() {
+        let drawn = |text: &str| {
+            let AnnotationParameter { annotation, unknown } = text.parse().unwrap();
+            assert_eq!(unknown, Vec::<String>::new(), "{text:?}");
+            (annotation.patient, annotation.technique)
+        };
+        assert_eq!(drawn("patient"), (true, false));
+        assert_eq!(drawn("technique"), (false, true));
+        assert_eq!(drawn("technique,patient"), (true, true));
+        assert_eq!(drawn("patient, patient ,,"), (true, false));
+    }
+
+    #[test]
+    fn annotations_without_a_known_keyword_are_refused() {
+        for text in ["", ",", " ", "Patient", "TECHNIQUE", "nonsense", "patient;technique"] {
+            assert!(text.parse::<AnnotationParameter>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_annotations_are_named_in_characters_of_a_token() {
+        let unknown = |text: &str| text.parse::<AnnotationParameter>().unwrap().unknown;
+        assert_eq!(unknown("patient,measurements,Technique"), ["measurements", "Technique"]);
+        assert_eq!(unknown("a\"b\r\nc d,é,patient"), ["a_b__c_d", "_"]);
+        let many = format!("patient{}", format!(",{}", "x".repeat(99)).repeat(99));
+        assert_eq!(unknown(&many), vec!["x".repeat(32); 8]);
+    }
+
+    #[test]
     fn quality_is_one_to_a_hundred() {
         assert_eq!("100".parse::<Quality>().unwrap().get(), 100);
         for text in ["0", "101", "", "-1", "80.5", "+80"] {
             assert!(text.parse::<Quality>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn icc_profiles_are_the_words_of_the_standard() {
+        let words = ["no", "yes", "srgb", "adobergb", "rommrgb"];
+        let read = words.map(|word| word.parse::<IccProfile>().unwrap());
+        use IccProfile::*;
+        assert_eq!(read, [No, Yes, Srgb, AdobeRgb, RommRgb]);
+        for text in ["", "NO", "sRGB", "adobe", " yes", "yes,no", "true"] {
+            assert!(text.parse::<IccProfile>().is_err(), "{text:?}");
         }
     }
 }

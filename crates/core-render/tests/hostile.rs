@@ -10,21 +10,27 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use core_render::{
-    Extent, FrameChoice, Framing, ImageAttributes, Limits, Output, Overlays, Picture, RenderError,
-    RenderJob, RenderSpec, Source, SourceRect, Viewport, VoiFunction, Window,
+    Cine, EncodedFrame, Extent, FrameChoice, Framing, IccProfile, ImageAttributes, Limits, Output,
+    Overlays, Picture, RenderError, RenderJob, RenderSpec, Source, SourceRect, Viewport,
+    VoiFunction, Window,
 };
 use dicom_core::value::DataSetSequence;
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR, dicom_value};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
-use dicomweb_types::{FrameNumber, TransferSyntax};
+use dicomweb_types::{FrameNumber, MediaType, TransferSyntax};
 use serde_json::Value;
 
 /// Few enough for every test run.
 const ROUNDS: u64 = 1500;
 
-const LIMITS: Limits =
-    Limits { source_pixels: 4_000_000, source_bytes: 64 << 20, output_pixels: 1_000_000 };
+const LIMITS: Limits = Limits {
+    source_pixels: 4_000_000,
+    source_bytes: 64 << 20,
+    output_pixels: 1_000_000,
+    animation_frames: 12,
+    animation_bytes: 1 << 20,
+};
 
 /// A value of a patient in every mutated file: no message may hold a part of it.
 const SECRET: &str = "HOSTILE^SECRET";
@@ -453,6 +459,50 @@ fn frames_with_attributes_that_do_not_fit_are_drawn_or_refused() {
     println!("{drawn} frames drawn");
 }
 
+// ---- animations
+
+#[test]
+fn cines_of_mutated_files_and_frames_are_drawn_or_refused() {
+    let (files, attributes, frames) = (files(), attributes(false), frames());
+    let mut drawn = 0;
+    for round in rounds() {
+        let mut random = Random::new(round.wrapping_mul(104_729));
+        let cine = match random.below(2) {
+            0 => {
+                let (_, seed) = &files[random.below(files.len())];
+                let bytes = mutated_file(seed, &mut random).into();
+                let most = random.below(14);
+                let number = |_| frame_number(random.below(6) as u32);
+                Cine::File { bytes, frames: (0..most).map(number).collect() }
+            }
+            _ => {
+                let length = random.below(14);
+                let frames = (0..length).filter_map(|_| {
+                    let mut value = attributes.clone();
+                    if random.below(4) == 0 {
+                        spoil(&mut value, &mut random);
+                    }
+                    let mut bytes = frames[random.below(frames.len())].clone();
+                    if random.below(4) == 0 {
+                        change_bytes(&mut bytes, &mut random);
+                    }
+                    let transfer_syntax = TransferSyntax::from_uid(random.of(&SYNTAXES));
+                    let attributes = serde_json::from_value(value).ok()?;
+                    Some(EncodedFrame { attributes, transfer_syntax, bytes: bytes.into() })
+                });
+                let frames: Vec<EncodedFrame> = frames.collect();
+                let missing = random.below(8) / 7;
+                let delays = (missing..frames.len()).map(|_| random.length()).collect();
+                Cine::Frames { frames, delays }
+            }
+        };
+        drawn +=
+            u64::from(try_out(&format!("cine {round}"), Source::Cine(Box::new(cine)), &mut random));
+    }
+    assert!(drawn > 0, "no cine was drawn");
+    println!("{drawn} cines drawn");
+}
+
 /// Attributes with all that may be in them, as JSON, so that private fields can be spoilt too.
 fn attributes(palette: bool) -> Value {
     let mut dataset = InMemDicomObject::new_empty();
@@ -625,8 +675,8 @@ fn check_picture(picture: &Picture, spec: &RenderSpec) {
         }
     }
     let decoded = match spec.output {
-        Output::Png => {
-            let image = image::load_from_memory(&picture.bytes).expect("our PNG is one");
+        Output::Png | Output::Gif | Output::WebP(_) => {
+            let image = image::load_from_memory(&picture.bytes).expect("what we write is read");
             (image.width(), image.height())
         }
         Output::Jpeg(_) => {
@@ -635,10 +685,34 @@ fn check_picture(picture: &Picture, spec: &RenderSpec) {
             assert_eq!(image.warning, None);
             (image.width, image.height)
         }
-        Output::Gif | Output::WebP(_) | Output::Jp2(_) => unreachable!("not asked for here"),
+        Output::Jp2(_) => {
+            let image = native_codecs::jpeg2000::decode(&picture.bytes, 0).expect("our JP2 is one");
+            assert_eq!(image.warning, None);
+            (image.width, image.height)
+        }
     };
+    check_frames(picture);
     assert_eq!(decoded, (width, height));
     picture.warnings.iter().for_each(|warning| check_message(warning));
+}
+
+/// Every frame of an animation is read back in its size.
+fn check_frames(picture: &Picture) {
+    use image::AnimationDecoder;
+    use image::codecs::{gif::GifDecoder, webp::WebPDecoder};
+    let bytes = std::io::Cursor::new(&picture.bytes);
+    let frames = match picture.media_type {
+        MediaType::Gif => GifDecoder::new(bytes).expect("a GIF").into_frames(),
+        MediaType::WebP => WebPDecoder::new(bytes).expect("a WebP").into_frames(),
+        _ => return,
+    };
+    let mut count = 0;
+    for frame in frames {
+        let frame = frame.expect("a whole frame");
+        assert_eq!(frame.buffer().dimensions(), (picture.width, picture.height));
+        count += 1;
+    }
+    assert!(count <= LIMITS.animation_frames);
 }
 
 /// One short line of words, nothing out of the file.
@@ -655,12 +729,24 @@ fn spec(random: &mut Random) -> RenderSpec {
         0 => None,
         _ => Window::new(random.number(), random.number().abs(), function),
     };
-    let output = match random.below(2) {
-        0 => Output::Png,
-        _ => Output::Jpeg((1 + random.below(100)).to_string().parse().expect("1 to 100")),
+    let quality = (1 + random.below(100)).to_string().parse().expect("1 to 100");
+    let output = match random.below(8) {
+        0..2 => Output::Png,
+        2..4 => Output::Jpeg(quality),
+        4..6 => Output::Gif,
+        6 => Output::WebP(quality),
+        _ => Output::Jp2(quality),
     };
     let overlays = if random.below(2) == 0 { Overlays::Draw } else { Overlays::Omit };
-    RenderSpec { window, overlays, ..RenderSpec::new(framing(random), output) }
+    let icc_profile = match random.below(10) {
+        0 => Some(IccProfile::No),
+        1 => Some(IccProfile::Yes),
+        2 => Some(IccProfile::Srgb),
+        3 => Some(IccProfile::AdobeRgb),
+        4 => Some(IccProfile::RommRgb),
+        _ => None,
+    };
+    RenderSpec { window, overlays, icc_profile, ..RenderSpec::new(framing(random), output) }
 }
 
 fn framing(random: &mut Random) -> Framing {

@@ -7,6 +7,7 @@
 //! | R4.6–R4.17 | modality, VOI, polarity, padding (PS3.3 C.11, C.7.5.1.1.2) |
 //! | R4.18–R4.24 | colour (PS3.3 C.7.6.3) |
 //! | R4.25–R4.29 | overlays, shutters, aspect (PS3.3 C.9, C.7.6.11, C.7.6.3.1.7) |
+//! | R4.30 | presentation states: with their code |
 //! | R4.31–R4.35 | functional groups, floats, segmentations, modalities |
 //! | R6.0 | the transfer syntaxes one by one |
 //! | R6.1–R6.8 | what codestreams and their wrapping get wrong |
@@ -503,6 +504,29 @@ fn r4_18_ybr_full_of_16_bits_is_converted_before_it_is_reduced_to_8() {
 }
 
 #[test]
+fn r4_18_ybr_partial_spans_16_to_235_and_its_chroma_16_to_240() {
+    // The equations of the standard, forwards: the way back is what is tested.
+    let partial = |[r, g, b]: [f64; 3]| {
+        [
+            0.2568 * r + 0.5041 * g + 0.0979 * b + 16.0,
+            -0.1482 * r - 0.2910 * g + 0.4392 * b + 128.0,
+            0.4392 * r - 0.3678 * g - 0.0714 * b + 128.0,
+        ]
+        .map(|v| v.round() as u8)
+    };
+    for colour in [ORANGE, [0; 3], [255; 3], [255, 0, 0], [0, 0, 255], [12, 200, 90]] {
+        let [y, cb, cr] = partial(colour.map(f64::from));
+        let data =
+            image("YBR_PARTIAL_422", 1, 2, 3, 8).bytes(tags::PIXEL_DATA, "OB", [y, y, cb, cr]);
+        assert_close(&drawn(&data).rgb(), &[colour; 2], 2);
+    }
+    // What is outside of the range is clamped, not wrapped.
+    let data =
+        image("YBR_PARTIAL_422", 1, 2, 3, 8).bytes(tags::PIXEL_DATA, "OB", [0, 255, 128, 128]);
+    assert_eq!(drawn(&data).grey(), [0, 255]);
+}
+
+#[test]
 fn r4_18_ybr_rct_and_ict_are_undone_by_the_decoder_alone() {
     for photometric in ["YBR_RCT", "YBR_ICT", "RGB"] {
         let data = image(photometric, 16, 16, 3, 8).fragments(&[], &[j2k_of_colour(ORANGE)]);
@@ -623,6 +647,38 @@ fn r4_20_an_indirect_segment_repeats_earlier_ones() {
 }
 
 #[test]
+fn r4_20_segments_of_8_bit_entries_are_bytes() {
+    // Discrete 10, 20; linear, four steps to 100; both again by their byte offset.
+    let segments = [0, 2, 10, 20, 1, 4, 100, 2, 2, 0, 0, 0, 0];
+    let mut data = palette_data(&[0, 1, 2, 3, 4, 5, 6, 7, 11]);
+    for channel in 0..3 {
+        data = data.without(TABLES[channel]).us(DESCRIPTORS[channel], [12, 0, 8]).bytes(
+            SEGMENTED[channel],
+            "OW",
+            even(&segments),
+        );
+    }
+    assert_eq!(drawn(&data).grey(), [10, 20, 40, 60, 80, 100, 10, 20, 100]);
+}
+
+#[test]
+fn r4_20_an_indirect_segment_may_lie_beyond_64_kilobytes() {
+    // Discrete segments up to word 32 800 of zeros, then 0x8000 and 0xFFFF, and these once more.
+    let filler = 32_796;
+    let mut segments = vec![0, filler];
+    segments.extend(std::iter::repeat_n(0, usize::from(filler)));
+    let offset = 2 * segments.len() as u32;
+    assert!(offset > 0xFFFF);
+    segments.extend([0, 2, 0x8000, 0xFFFF, 2, 1, offset as u16, (offset >> 16) as u16]);
+    let data = with_segmented_palette(
+        &[0, filler, filler + 1, filler + 2, filler + 3],
+        filler + 4,
+        &segments,
+    );
+    assert_eq!(drawn(&data).grey(), [0, 128, 255, 128, 255]);
+}
+
+#[test]
 fn r4_20_segments_that_never_end_are_bounded() {
     // An indirect segment that names itself.
     let segments = [0, 2, 0x0000, 0x8000, 2, 60000, 8, 0];
@@ -701,6 +757,17 @@ fn r4_24_an_icc_profile_is_converted_to_srgb() {
 }
 
 #[test]
+fn r4_24_the_profile_of_the_optical_path_is_used_too() {
+    let profile = even(&moxcms::ColorProfile::new_display_p3().encode().expect("a profile"));
+    let data = colour8("RGB", &[[200, 100, 50], [128; 3]]);
+    let top = data.clone().bytes(tags::ICC_PROFILE, "OB", &profile);
+    let path = DataSet::new().bytes(tags::ICC_PROFILE, "OB", &profile);
+    let optical = data.sequence(tags::OPTICAL_PATH_SEQUENCE, [path]);
+    assert_eq!(drawn(&optical).rgb(), drawn(&top).rgb());
+    assert_ne!(drawn(&optical).rgb()[0], [200, 100, 50]);
+}
+
+#[test]
 fn r4_24_a_bad_icc_profile_is_skipped_with_a_warning() {
     let data = colour8("RGB", &[ORANGE; 2]).bytes(tags::ICC_PROFILE, "OB", [7; 200]);
     let picture = drawn(&data).pixels();
@@ -764,6 +831,9 @@ fn r4_25_all_groups_are_drawn() {
     let data = with_overlay(black(1, 3), 0, "G", [1, 3], [1, 1], &[1, 0, 0]);
     let data = with_overlay(data, 0x1E, "G", [1, 3], [1, 1], &[0, 0, 1]);
     assert_eq!(drawn(&data).overlays().grey(), [255, 0, 255]);
+    // Beyond 601E there should be none, but there are.
+    let data = with_overlay(data, 0xFE, "G", [1, 3], [1, 1], &[0, 1, 0]);
+    assert_eq!(drawn(&data).overlays().grey(), [255; 3]);
 }
 
 #[test]
@@ -1057,6 +1127,104 @@ fn r4_34_a_tile_is_a_frame() {
     assert!(matches!(error, RenderError::FrameOutOfRange { frames: 2, .. }), "{error:?}");
 }
 
+/// A slide of four tiles of 2 × 2 pixels in a matrix of 5 × 4, each of one colour; and the place of
+/// each, counted from 1, where the slide says where they lie.
+fn tiled(organization: &str, colours: &[[u8; 3]], places: &[(u32, u32)]) -> DataSet {
+    let tiles: Vec<u8> = colours.iter().flat_map(|colour| colour.repeat(4)).collect();
+    let group = |&(x, y): &(u32, u32)| {
+        let position = DataSet::new()
+            .ul(tags::COLUMN_POSITION_IN_TOTAL_IMAGE_PIXEL_MATRIX, [x])
+            .ul(tags::ROW_POSITION_IN_TOTAL_IMAGE_PIXEL_MATRIX, [y]);
+        DataSet::new().sequence(tags::PLANE_POSITION_SLIDE_SEQUENCE, [position])
+    };
+    let data = image("RGB", 2, 2, 3, 8)
+        .text(tags::SOP_CLASS_UID, "UI", "1.2.840.10008.5.1.4.1.1.77.1.6")
+        .is(tags::NUMBER_OF_FRAMES, &colours.len().to_string())
+        .cs(tags::DIMENSION_ORGANIZATION_TYPE, organization)
+        .ul(tags::TOTAL_PIXEL_MATRIX_COLUMNS, [5])
+        .ul(tags::TOTAL_PIXEL_MATRIX_ROWS, [4])
+        .bytes(tags::PIXEL_DATA, "OB", even(&tiles));
+    match places {
+        [] => data,
+        places => data.sequence(
+            tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
+            places.iter().map(group).collect::<Vec<_>>(),
+        ),
+    }
+}
+
+/// The whole matrix of a slide.
+fn matrix_of(data: &DataSet) -> Vec<[u8; 3]> {
+    let (bytes, limits) = (file(EXPLICIT_LE, data).into(), Limits::default());
+    let slide = core_render::SlideFile::open(&bytes, &limits).expect("legal").expect("a slide");
+    let view = core_render::View::new(core_render::Framing::Native, slide.slide(), &limits);
+    let cut = view.and_then(|view| view.cut(slide.slide(), &limits)).expect("small enough");
+    let attributes = slide.attributes(cut.attributes_frame()).expect("an image");
+    let tile = |place: &core_render::Place| slide.tile(place.frame, &attributes).expect("a tile");
+    let tiles: Vec<_> = cut.places.iter().map(tile).collect();
+    draw_source(cut.source(attributes, tiles)).rgb()
+}
+
+#[test]
+fn r4_34_the_tiles_of_a_full_slide_follow_column_by_column_then_row_by_row() {
+    let colours: Vec<[u8; 3]> = (1..=6).map(|n| [10 * n, 0, 0]).collect();
+    let [a, b, c, d, e, f] = colours[..] else { unreachable!("six") };
+    let rows = [[a, a, b, b, c], [a, a, b, b, c], [d, d, e, e, f], [d, d, e, e, f]];
+    assert_eq!(matrix_of(&tiled("TILED_FULL", &colours, &[])), rows.as_flattened());
+    // The frames of a second focal plane come after those of the first.
+    let planes: Vec<_> = colours.iter().copied().chain([[0, 0, 99]; 6]).collect();
+    assert_eq!(matrix_of(&tiled("TILED_FULL", &planes, &[])), rows.as_flattened());
+}
+
+#[test]
+fn r4_34_the_tiles_of_a_sparse_slide_lie_where_they_say_and_holes_have_their_colour() {
+    let (a, b, hole) = ([200, 10, 20], [30, 40, 250], [255; 3]);
+    let sparse = tiled("TILED_SPARSE", &[a, b], &[(4, 1), (1, 3)]);
+    let rows = |hole| {
+        [
+            [hole, hole, hole, a, a],
+            [hole, hole, hole, a, a],
+            [b, b, hole, hole, hole],
+            [b, b, hole, hole, hole],
+        ]
+    };
+    assert_eq!(matrix_of(&sparse), rows(hole).as_flattened());
+    let black = sparse.us(tags::RECOMMENDED_ABSENT_PIXEL_CIE_LAB_VALUE, [0, 0x8080, 0x8080]);
+    assert_eq!(matrix_of(&black), rows([0; 3]).as_flattened());
+}
+
+#[test]
+fn r4_35_a_dose_of_32_bits_is_drawn_over_its_range_whatever_its_scaling() {
+    let cells = [0_u32, 1_500_000_000, 3_000_000_000].map(u32::to_le_bytes).concat();
+    let dose = image("MONOCHROME2", 1, 3, 1, 32)
+        .text(tags::SOP_CLASS_UID, "UI", "1.2.840.10008.5.1.4.1.1.481.2")
+        .cs(tags::MODALITY, "RTDOSE")
+        .bytes(tags::PIXEL_DATA, "OW", cells);
+    for scaling in ["1.3e-7", "1", "0"] {
+        let scaled = dose.clone().ds(tags::DOSE_GRID_SCALING, scaling);
+        assert_eq!(levels(&scaled), [0, 128, 255], "{scaling}");
+    }
+}
+
+#[test]
+fn r4_35_each_slice_of_a_pet_has_its_own_slope() {
+    let slice = |slope: &str, window: bool| {
+        let data = grey16(&[0, 16_000, 32_000])
+            .text(tags::SOP_CLASS_UID, "UI", "1.2.840.10008.5.1.4.1.1.128")
+            .cs(tags::MODALITY, "PT")
+            .us(tags::PIXEL_REPRESENTATION, [1])
+            .ds(tags::RESCALE_SLOPE, slope)
+            .ds(tags::RESCALE_INTERCEPT, "0");
+        match window {
+            true => levels(&data.ds(tags::WINDOW_CENTER, "0.016").ds(tags::WINDOW_WIDTH, "0.032")),
+            false => levels(&data),
+        }
+    };
+    assert_eq!(slice("1e-6", false), [0, 128, 255]);
+    assert_eq!(slice("1e-6", true), [0, 128, 255]);
+    assert_eq!(slice("0.5e-6", true), [0, 64, 128]);
+}
+
 #[test]
 fn r4_35_a_ct_with_padding_and_two_windows_looks_like_a_ct() {
     let data = grey16(&[-2000_i16, 0, 864, 1064, 1264, 3000].map(|v| v as u16))
@@ -1225,6 +1393,31 @@ fn r6_01_component_identifiers_do_not_outweigh_the_photometric_interpretation() 
 fn r6_01_subsampled_chroma_means_ycbcr() {
     let jpeg = subsampled_jpeg_of_colour(ORANGE, Says::Nothing);
     assert_jpeg_colour("RGB", jpeg, ORANGE, "no marker, subsampled");
+}
+
+#[test]
+fn r6_01_every_combination_of_marks_is_decided_by_the_first_that_speaks() {
+    use Says::{Adobe, Jfif, JfifAndAdobe, Nothing};
+    for subsampled in [false, true] {
+        for says in [Nothing, Jfif, Adobe(0), Adobe(1), JfifAndAdobe(0), JfifAndAdobe(1)] {
+            for ids in [[1, 2, 3], *b"RGB", [0, 1, 2]] {
+                for photometric in ["RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_420"] {
+                    let jpeg = match subsampled {
+                        true => subsampled_jpeg_of_colour(ORANGE, says),
+                        false => jpeg_of_colour(ORANGE, says),
+                    };
+                    let rgb = match says {
+                        Adobe(transform) | JfifAndAdobe(transform) => transform == 0,
+                        Jfif => false,
+                        Nothing => !subsampled && photometric == "RGB",
+                    };
+                    let due = if rgb { orange_unconverted() } else { ORANGE };
+                    let what = format!("{says:?}, subsampled {subsampled}, identifiers {ids:?}");
+                    assert_jpeg_colour(photometric, with_component_ids(jpeg, ids), due, &what);
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -1416,6 +1609,20 @@ fn r6_05_more_fragments_than_frames_declared_still_give_the_frames() {
     let frames = [60, 120, 180].map(jpeg_of_grey);
     let data = grey_jpeg_data(2).fragments(&[], &frames);
     assert_eq!([1, 2].map(|n| level_of_frame(&data, n)), [60, 120]);
+}
+
+#[test]
+fn r6_05_rle_has_a_fragment_for_each_frame_with_or_without_a_table() {
+    let frames = [[10, 20], [30, 40], [50, 60]].map(|plane| rle(&[plane.to_vec()]));
+    let offsets = item_offsets(&frames);
+    for table in [vec![], offsets.clone(), vec![offsets[0], 6, offsets[2]]] {
+        let data = image("MONOCHROME2", 1, 2, 1, 8)
+            .is(tags::NUMBER_OF_FRAMES, "3")
+            .fragments(&table, &frames);
+        let file = file(RLE, &data);
+        let frame = |n| draw(file.clone()).frame(n).window(IDENTITY_8).grey();
+        assert_eq!([frame(1), frame(2), frame(3)], [[10, 20], [30, 40], [50, 60]], "{table:?}");
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@
 //! ```
 #![deny(missing_docs)]
 
+mod document_type;
 mod frame;
 mod media_type;
 mod reference;
@@ -25,6 +26,7 @@ mod resource;
 mod transfer_syntax;
 mod uid;
 
+pub use document_type::DocumentType;
 pub use frame::{FrameNumber, FrameNumberError};
 pub use media_type::{MediaRange, MediaType, split_list};
 pub use reference::ImageReference;

@@ -74,15 +74,6 @@ pub(crate) fn zeroed<T: Sample>(count: usize) -> Result<Vec<T>> {
     Ok(unsafe { Vec::from_raw_parts(start.cast::<T>(), count, count) })
 }
 
-/// A copy of C memory as a vector, or an error where memory is short.
-pub(crate) fn copied<T: Copy>(samples: &[T]) -> Result<Vec<T>> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(samples.len())
-        .map_err(|_| CodecError::new(format!("no memory for {} samples", samples.len())))?;
-    copy.extend_from_slice(samples);
-    Ok(copy)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

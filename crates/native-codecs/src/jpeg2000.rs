@@ -6,11 +6,13 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::Deref;
+use std::ptr::NonNull;
 use std::slice;
 
 use openjpeg_sys as opj;
 
-use crate::buffer::{copied, sample_count};
+use crate::buffer::sample_count;
 use crate::error::{CodecError, Result};
 use codestream::MainHeader;
 
@@ -38,7 +40,7 @@ pub struct J2kHeader {
 }
 
 /// One decoded component, not upsampled.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct Component {
     /// Columns.
     pub width: u32,
@@ -49,11 +51,18 @@ pub struct Component {
     /// Whether samples may be negative.
     pub signed: bool,
     /// Row-major samples, within the range of precision and sign.
-    pub data: Vec<i32>,
+    pub data: Plane,
+}
+
+/// Samples in the memory that OpenJPEG decoded them into: at four bytes each, a copy would be what a
+/// decoding costs most of.
+pub struct Plane {
+    start: NonNull<i32>,
+    length: usize,
 }
 
 /// A decoded image.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct J2kImage {
     /// Columns of the largest component.
     pub width: u32,
@@ -72,6 +81,8 @@ pub enum Compression {
     Lossless,
     /// Irreversible (9-7), to about 1/n of the uncompressed size; n above 1.
     Ratio(f32),
+    /// Irreversible (9-7), as small as this peak signal-to-noise ratio allows, in dB; above 0.
+    Psnr(f32),
 }
 
 /// Reads the main header.
@@ -132,11 +143,45 @@ pub fn encode(
     compression: Compression,
 ) -> Result<Vec<u8>> {
     check_components(components, width, height, precision, signed)?;
-    let mut parameters = encoder_parameters(components.len(), width.min(height), compression)?;
-    let image = OwnedImage::from_components(components, width, height, precision, signed)?;
+    let image = OwnedImage::blank(components.len(), (width, height), precision, signed)?;
+    let image = image.filled(|component, target| target.copy_from_slice(components[component]));
+    compressed(&image, components.len(), width.min(height), compression)
+}
+
+/// Encodes 8-bit pixels, row-major and interleaved, of 1 or 3 components, which are transformed
+/// together: a bare codestream of one tile.
+pub fn encode_pixels(
+    pixels: &[u8],
+    width: u32,
+    height: u32,
+    components: u8,
+    compression: Compression,
+) -> Result<Vec<u8>> {
+    let count = usize::from(components);
+    if sample_count(width, height, components.into())? != pixels.len() || !matches!(count, 1 | 3) {
+        return Err(CodecError::new(format!(
+            "{} bytes are not {width} × {height} pixels with 1 or 3 components",
+            pixels.len()
+        )));
+    }
+    let image = OwnedImage::blank(count, (width, height), 8, false)?.filled(|component, target| {
+        for (sample, pixel) in target.iter_mut().zip(pixels.chunks_exact(count)) {
+            *sample = pixel[component].into();
+        }
+    });
+    compressed(&image, count, width.min(height), compression)
+}
+
+fn compressed(
+    image: &OwnedImage,
+    components: usize,
+    shortest_side: u32,
+    compression: Compression,
+) -> Result<Vec<u8>> {
+    let mut parameters = encoder_parameters(components, shortest_side, compression)?;
     let messages = Messages::default();
     let sink = Sink::default();
-    compress(&image, &mut parameters, &sink, &messages)?;
+    compress(image, &mut parameters, &sink, &messages)?;
     sink.into_bytes()
 }
 
@@ -197,6 +242,14 @@ fn encoder_parameters(
         }
         Compression::Ratio(ratio) => {
             return Err(CodecError::new(format!("{ratio} is not a compression ratio above 1")));
+        }
+        Compression::Psnr(decibels) if decibels.is_finite() && decibels > 0.0 => {
+            parameters.irreversible = 1;
+            (parameters.cp_disto_alloc, parameters.cp_fixed_quality) = (0, 1);
+            parameters.tcp_distoratio[0] = decibels;
+        }
+        Compression::Psnr(decibels) => {
+            return Err(CodecError::new(format!("{decibels} is not a ratio in dB above 0")));
         }
     }
     Ok(parameters)
@@ -508,10 +561,10 @@ unsafe extern "C" fn seek_write(position: i64, sink: *mut c_void) -> opj::OPJ_BO
 struct OwnedImage(*mut opj::opj_image_t);
 
 impl OwnedImage {
-    fn from_components(
-        components: &[&[i32]],
-        width: u32,
-        height: u32,
+    /// `components` of one size and kind, all zero.
+    fn blank(
+        components: usize,
+        (width, height): (u32, u32),
         precision: u8,
         signed: bool,
     ) -> Result<Self> {
@@ -526,10 +579,10 @@ impl OwnedImage {
             bpp: precision.into(),
             sgnd: signed.into(),
         };
-        let mut parameters = vec![parameter; components.len()];
+        let mut parameters = vec![parameter; components];
         // more would be a colour space of their own; OpenJPEG writes none into a bare codestream
         let colour_space = opj::OPJ_COLOR_SPACE::OPJ_CLRSPC_UNSPECIFIED;
-        let count = u32::try_from(components.len()).unwrap_or(0);
+        let count = u32::try_from(components).unwrap_or(0);
         // SAFETY: `parameters` holds `count` of them, which are only read.
         let image =
             Self(unsafe { opj::opj_image_create(count, parameters.as_mut_ptr(), colour_space) });
@@ -538,17 +591,26 @@ impl OwnedImage {
             return Err(CodecError::new("OpenJPEG has no memory"));
         };
         (raw.x0, raw.y0, raw.x1, raw.y1) = (0, 0, width, height);
-        // SAFETY: opj_image_create made `numcomps` = `count` components.
-        let targets = unsafe { slice::from_raw_parts_mut(raw.comps, components.len()) };
-        for (target, samples) in targets.iter_mut().zip(components) {
-            // SAFETY: opj_image_create gave each component width × height samples, or failed;
-            // `samples` has as many (checked by `encode`) and is not part of the image.
-            unsafe { std::ptr::copy_nonoverlapping(samples.as_ptr(), target.data, samples.len()) };
-        }
         Ok(image)
     }
 
-    /// Copies the components out, each freed at once, so that only one is held twice.
+    /// A [`Self::blank`] image whose samples `fill` writes: the index of a component, and its
+    /// row-major samples.
+    fn filled(self, fill: impl Fn(usize, &mut [i32])) -> Self {
+        // SAFETY: `blank` made an image that nobody else has, of `numcomps` components.
+        let targets = unsafe {
+            let raw = &mut *self.0;
+            slice::from_raw_parts_mut(raw.comps, raw.numcomps as usize)
+        };
+        for (component, target) in targets.iter_mut().enumerate() {
+            let samples = target.w as usize * target.h as usize;
+            // SAFETY: opj_image_create gave each component w × h zeros, or failed.
+            fill(component, unsafe { slice::from_raw_parts_mut(target.data, samples) });
+        }
+        self
+    }
+
+    /// Takes the components out, without copying.
     fn take_components(self) -> Result<Vec<Component>> {
         // SAFETY: null or a live image that nobody else has.
         let Some(raw) = (unsafe { self.0.as_mut() }) else {
@@ -571,22 +633,47 @@ impl Drop for OwnedImage {
 }
 
 fn take_component(source: &mut opj::opj_image_comp_t) -> Result<Component> {
-    let samples = sample_count(source.w, source.h, 1)?;
-    if source.data.is_null() {
+    let length = sample_count(source.w, source.h, 1)?;
+    let Some(start) = NonNull::new(source.data) else {
         return Err(CodecError::new("the codestream holds no data of a component"));
-    }
-    // SAFETY: a decoded component has w × h samples.
-    let data = copied(unsafe { slice::from_raw_parts(source.data, samples) })?;
-    // SAFETY: the data of a component are OpenJPEG's to free, and null is what it leaves alone later.
-    unsafe { opj::opj_image_data_free(source.data.cast()) };
+    };
+    // From here on the samples are the plane's, and null is what OpenJPEG leaves alone later.
     source.data = std::ptr::null_mut();
     Ok(Component {
         width: source.w,
         height: source.h,
         precision: u8::try_from(source.prec).unwrap_or(u8::MAX),
         signed: source.sgnd != 0,
-        data,
+        data: Plane { start, length },
     })
+}
+
+impl Deref for Plane {
+    type Target = [i32];
+
+    fn deref(&self) -> &[i32] {
+        // SAFETY: a decoded component has w × h samples, which is `length`; nobody else has them.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        // SAFETY: taken from an image of OpenJPEG's, which frees its data so, and freed once.
+        unsafe { opj::opj_image_data_free(self.start.as_ptr().cast()) }
+    }
+}
+
+impl std::fmt::Debug for Plane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} samples", self.length)
+    }
+}
+
+impl PartialEq for Plane {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
 }
 
 #[cfg(test)]
@@ -615,11 +702,15 @@ mod tests {
             [(1, false), (8, false), (8, true), (12, false), (16, false), (16, true)]
         {
             let samples = picture(67, 45, precision, signed, 1);
-            let decoded = decode(&lossless(&[&samples], (67, 45), precision, signed), 0);
-            let component = Component { width: 67, height: 45, precision, signed, data: samples };
-            let expected =
-                J2kImage { width: 67, height: 45, components: vec![component], warning: None };
-            assert_eq!(decoded, Ok(expected), "{precision} bits, signed: {signed}");
+            let image = decode(&lossless(&[&samples], (67, 45), precision, signed), 0);
+            let J2kImage { width: 67, height: 45, components, warning: None } =
+                image.expect("decodes")
+            else {
+                panic!("{precision} bits, signed: {signed}");
+            };
+            let [component] = &components[..] else { panic!("{components:?}") };
+            assert_eq!((component.precision, component.signed), (precision, signed));
+            assert_eq!(*component.data, samples[..], "{precision} bits, signed: {signed}");
         }
     }
 
@@ -638,7 +729,7 @@ mod tests {
         };
         assert_eq!(header(&stream), Ok(expected));
         let decoded = decode(&stream, 0).expect("decodes");
-        assert!(decoded.components.iter().map(|component| &component.data).eq(&planes));
+        assert!(decoded.components.iter().map(|component| &*component.data).eq(&planes));
     }
 
     #[test]
@@ -662,6 +753,40 @@ mod tests {
         let worst =
             decoded.components[0].data.iter().zip(&samples).map(|(a, b)| (a - b).abs()).max();
         assert!(worst <= Some(4), "{worst:?}");
+    }
+
+    #[test]
+    fn pixels_are_the_same_image_as_their_components() {
+        let planes = [1, 2, 3].map(|seed| picture(40, 30, 8, false, seed * 50));
+        let pixels: Vec<u8> =
+            (0..40 * 30).flat_map(|at| planes.each_ref().map(|plane| plane[at] as u8)).collect();
+        let stream = lossless(&planes.each_ref().map(Vec::as_slice), (40, 30), 8, false);
+        assert_eq!(encode_pixels(&pixels, 40, 30, 3, Compression::Lossless), Ok(stream));
+        let grey = lossless(&[&planes[0]], (40, 30), 8, false);
+        let plane: Vec<u8> = planes[0].iter().map(|&v| v as u8).collect();
+        assert_eq!(encode_pixels(&plane, 40, 30, 1, Compression::Lossless), Ok(grey));
+        for (components, length) in [(2, 2400), (0, 0), (3, 3599), (1, 1201)] {
+            let pixels = vec![0; length];
+            assert!(encode_pixels(&pixels, 40, 30, components, Compression::Lossless).is_err());
+        }
+    }
+
+    #[test]
+    fn a_ratio_in_decibels_is_kept_and_costs_what_it_asks() {
+        let pixels: Vec<u8> = picture(256, 256, 8, false, 3).iter().map(|&v| v as u8).collect();
+        let mut last = 0;
+        for decibels in [20.0, 30.0, 40.0, 50.0] {
+            let stream = encode_pixels(&pixels, 256, 256, 1, Compression::Psnr(decibels));
+            let stream = stream.expect("encodes");
+            let decoded = decode(&stream, 0).expect("decodes");
+            let errors = decoded.components[0].data.iter().zip(&pixels);
+            let squares: f64 =
+                errors.map(|(a, &b)| f64::from(a - i32::from(b)).powi(2)).sum::<f64>();
+            let got = 10.0 * (65_025.0 * 65_536.0 / squares).log10();
+            assert!((got - f64::from(decibels)).abs() < 2.0, "{got:.1} dB for {decibels}");
+            assert!(stream.len() > last);
+            last = stream.len();
+        }
     }
 
     #[test]
@@ -701,7 +826,9 @@ mod tests {
         assert!(encode_8(&[], 0, 1).is_err());
         assert!(encode(&[], 1, 1, 8, false, Compression::Lossless).is_err());
         assert!(encode(&[&[0]], 1, 1, 17, false, Compression::Lossless).is_err());
-        assert!(encode(&[&[0; 64]], 8, 8, 8, false, Compression::Ratio(f32::NAN)).is_err());
+        for compression in [Compression::Ratio(f32::NAN), Compression::Psnr(f32::NAN)] {
+            assert!(encode(&[&[0; 64]], 8, 8, 8, false, compression).is_err());
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! libjpeg-turbo, OpenJPEG and CharLS behind safe functions over slices: codestream in, samples
-//! out. Nothing here knows DICOM.
+//! libjpeg-turbo, OpenJPEG, CharLS and libwebp behind safe functions over slices: codestream in,
+//! samples out, or the other way round. Nothing here knows DICOM.
 //!
 //! The only crate of the workspace that may say `unsafe`; every block states why it is sound, and
 //! every C handle has an owner that frees it.
@@ -19,6 +19,7 @@ mod fuzz;
 pub mod jpeg;
 pub mod jpeg2000;
 pub mod jpeg_ls;
+pub mod webp;
 
 pub use error::{CodecError, Result};
 

@@ -89,7 +89,11 @@ impl Frames {
     fn join(&self, range: Range<usize>) -> Bytes {
         match &self.fragments[range] {
             [one] => self.value.slice(one.bytes.clone()),
-            many => many.iter().flat_map(|part| &self.value[part.bytes.clone()]).copied().collect(),
+            many => {
+                let parts: Vec<&[u8]> =
+                    many.iter().map(|part| &self.value[part.bytes.clone()]).collect();
+                parts.concat().into()
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! JPEG 2000 and HTJ2K (PS3.5 §8.2.4 and 8.2.14), decoded by OpenJPEG.
 
-use native_codecs::jpeg2000::{self, Component};
+use native_codecs::jpeg2000;
 
 use crate::attributes::Photometric;
 use crate::codec::{Decoded, Encoded, SampleSpace, coded_layout, note};
@@ -42,11 +42,12 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
         _ => (&image.components[..3], SampleSpace::Colour(colour(encoded, header.mct))),
     };
     let precision = samples.iter().map(|c| c.precision).max().unwrap_or(8);
+    let planes: Vec<&[i32]> = samples.iter().map(|component| &*component.data).collect();
     Ok(Decoded {
         columns: samples[0].width,
         rows: samples[0].height,
         full: (header.width, header.height),
-        cells: cells(samples, precision)?,
+        cells: cells(&planes, precision)?,
         layout: coded_layout(encoded, precision, samples[0].signed),
         space,
     })
@@ -62,51 +63,47 @@ fn colour(encoded: &Encoded<'_>, mct: bool) -> ColourSpace {
     }
 }
 
-/// Components to interleaved cells; negative samples in two's complement.
-fn cells(components: &[Component], precision: u8) -> Result<Cells> {
-    let pixels = components[0].data.len();
-    if components.iter().any(|component| component.data.len() != pixels) {
+/// Planes to interleaved cells; negative samples in two's complement.
+fn cells(planes: &[&[i32]], precision: u8) -> Result<Cells> {
+    let pixels = planes[0].len();
+    if planes.iter().any(|plane| plane.len() != pixels) {
         return Err(RenderError::unsupported("JPEG 2000 with subsampled components"));
     }
     let bits = mask(precision.min(32));
-    let all =
-        (0..pixels).flat_map(|pixel| components.iter().map(move |c| c.data[pixel] as u32 & bits));
     Ok(match precision {
-        1..=8 => Cells::U8(match components {
-            [grey] => grey.data.iter().map(|&v| (v as u32 & bits) as u8).collect(),
-            _ => all.map(|cell| cell as u8).collect(),
-        }),
-        9..=16 => Cells::U16(match components {
-            [grey] => grey.data.iter().map(|&v| (v as u32 & bits) as u16).collect(),
-            _ => all.map(|cell| cell as u16).collect(),
-        }),
-        _ => Cells::U32(all.collect()),
+        1..=8 => Cells::U8(interleaved(planes, |sample| (sample as u32 & bits) as u8).into()),
+        9..=16 => Cells::U16(interleaved(planes, |sample| (sample as u32 & bits) as u16)),
+        _ => Cells::U32(interleaved(planes, |sample| sample as u32 & bits)),
     })
+}
+
+fn interleaved<T>(planes: &[&[i32]], cell: impl Fn(i32) -> T) -> Vec<T> {
+    match planes {
+        [grey] => grey.iter().map(|&sample| cell(sample)).collect(),
+        _ => {
+            // Of known length, so that it does not grow to twice of what it needs.
+            let mut cells = Vec::with_capacity(planes.len() * planes[0].len());
+            for pixel in 0..planes[0].len() {
+                cells.extend(planes.iter().map(|plane| cell(plane[pixel])));
+            }
+            cells
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn component(data: &[i32], precision: u8) -> Component {
-        Component {
-            width: data.len() as u32,
-            height: 1,
-            precision,
-            signed: true,
-            data: data.to_vec(),
-        }
-    }
-
     #[test]
     fn negative_samples_become_twos_complement_of_their_precision() {
-        let cells = cells(&[component(&[-1, 5, -2048], 12)], 12).unwrap();
+        let cells = cells(&[&[-1, 5, -2048]], 12).unwrap();
         assert!(matches!(cells, Cells::U16(cells) if cells == [0xFFF, 5, 0x800]));
     }
 
     #[test]
     fn components_are_interleaved() {
-        let planes = [component(&[1, 2], 8), component(&[3, 4], 8), component(&[5, 6], 8)];
+        let planes: [&[i32]; 3] = [&[1, 2], &[3, 4], &[5, 6]];
         assert!(
             matches!(cells(&planes, 8), Ok(Cells::U8(cells)) if cells.as_ref() == [1, 3, 5, 2, 4, 6])
         );
@@ -114,7 +111,7 @@ mod tests {
 
     #[test]
     fn subsampled_components_are_refused_not_misread() {
-        let planes = [component(&[1, 2], 8), component(&[3], 8), component(&[5], 8)];
+        let planes: [&[i32]; 3] = [&[1, 2], &[3], &[5]];
         assert!(matches!(cells(&planes, 8), Err(RenderError::Unsupported { .. })));
     }
 }

@@ -53,6 +53,17 @@ pub(crate) struct Encoded<'a> {
     /// How many pixels of a frame of this size (columns, rows) there are for one of the picture; 1
     /// where the frame must be decoded whole.
     pub density: &'a dyn Fn(u32, u32) -> f64,
+    /// What the frame is a tile of.
+    pub tile: Option<TileOf>,
+}
+
+/// The image that tiles make up.
+#[derive(Clone, Copy)]
+pub(crate) struct TileOf {
+    /// Its columns and rows.
+    pub whole: (u32, u32),
+    /// How often its tiles can be halved and still fit together.
+    pub halvings: u8,
 }
 
 impl Encoded<'_> {
@@ -60,13 +71,15 @@ impl Encoded<'_> {
     /// the picture along each side, for the resize to filter.
     fn halvings(&self, columns: u32, rows: u32, kept: f64) -> u8 {
         let density = (self.density)(columns, rows);
-        (0..8).take_while(|&n| f64::from(2_u32 << n) * kept <= density).count() as u8
+        let most = self.tile.map_or(8, |tile| tile.halvings);
+        (0..most).take_while(|&n| f64::from(2_u32 << n) * kept <= density).count() as u8
     }
 
-    /// The longest side of the picture that a whole frame would make at the density of the one asked
-    /// for.
+    /// The longest side of the picture that a whole frame, or all tiles, would make at the density of
+    /// the one asked for.
     fn longest_side(&self, columns: u32, rows: u32) -> f64 {
-        f64::from(columns.max(rows)) / (self.density)(columns, rows)
+        let whole = self.tile.map_or((columns, rows), |tile| tile.whole);
+        f64::from(whole.0.max(whole.1)) / (self.density)(columns, rows)
     }
 
     /// Whether averaging coded samples averages stored values: not where a sign is coded as a high
@@ -231,6 +244,13 @@ impl Decoded {
         Self { columns, rows, full: (columns, rows), cells, layout, space }
     }
 
+    /// How often it was halved along each side; `None` where the sizes do not fit any number.
+    pub(crate) fn halvings(&self) -> Option<u8> {
+        let (columns, rows) = self.full;
+        let halved = |side: u32, n: u8| side.div_ceil(1 << n);
+        (0..=8).find(|&n| (halved(columns, n), halved(rows, n)) == (self.columns, self.rows))
+    }
+
     /// Later stages index by row and column: a decoder that broke its word must not get there.
     fn check_complete(&self) -> Result<()> {
         let samples = match self.space {
@@ -316,6 +336,7 @@ mod tests {
             lossless,
             limits: &Limits::default(),
             density: &|_, _| 1.0,
+            tile: None,
         };
         coded_layout(&encoded, precision, signed)
     }
@@ -328,6 +349,7 @@ mod tests {
             lossless: true,
             limits: &Limits::default(),
             density: &|_, _| 1.0,
+            tile: None,
         };
         (Codec::choose(syntax, &encoded, &mut warnings), warnings.len())
     }
@@ -391,10 +413,14 @@ mod tests {
             lossless: false,
             limits: &limits,
             density: &|columns, _| f64::from(columns) / 100.0,
+            tile: None,
         };
         let halvings = |columns, kept| encoded.halvings(columns, 1, kept);
         assert_eq!([100, 399, 400, 1600].map(|columns| halvings(columns, 2.0)), [0, 0, 1, 3]);
         assert_eq!(halvings(u32::MAX, 1.0), 8);
+        let tile = Some(TileOf { whole: (6400, 3200), halvings: 2 });
+        let tiled = Encoded { tile, ..encoded };
+        assert_eq!((tiled.halvings(1600, 1, 2.0), tiled.longest_side(1600, 1)), (2, 400.0));
     }
 
     #[test]

@@ -149,6 +149,7 @@ mod tests {
             lossless: true,
             limits: &limits,
             density: &|_, _| 1.0,
+            tile: None,
         };
         decode(&encoded, &mut warnings).map(|decoded| (decoded.cells, warnings.len()))
     }

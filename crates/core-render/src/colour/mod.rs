@@ -3,3 +3,4 @@
 pub(crate) mod icc;
 pub(crate) mod palette;
 pub(crate) mod rgb;
+pub(crate) mod space;

@@ -78,11 +78,8 @@ impl Palette {
     /// The colour of every sample that `layout` can hold, indexed by its unsigned bits; `curve` draws
     /// the stored values that a supplemental palette leaves grey, and knows padding, which is black.
     pub(crate) fn table(&self, layout: BitLayout, curve: &Curve<'_>) -> Vec<[u8; 3]> {
-        let full_scale = self.full_scale();
         let tables = self.tables();
-        let scale = |entry: u16| {
-            ((f64::from(entry) * 255.0 / f64::from(full_scale) + 0.5).floor() as u16).min(255) as u8
-        };
+        let scale = self.scale();
         (0..1_u32 << layout.bits)
             .map(|bits| layout.value(bits))
             .map(|value| match self.supplemental && value < self.red.first() {
@@ -91,6 +88,24 @@ impl Palette {
                 false => tables.map(|table| scale(table.at(value))),
             })
             .collect()
+    }
+
+    /// The colour of every sample that `layout` can hold, indexed by its unsigned bits, where the tables
+    /// map display values, scaled to their inputs (pseudo-colour, PS3.4 N.2.1).
+    pub(crate) fn table_of_levels(&self, layout: BitLayout, curve: &Curve<'_>) -> Vec<[u8; 3]> {
+        let scale = self.scale();
+        (0..1_u32 << layout.bits)
+            .map(|bits| match curve.level(layout.value(bits) as f64) {
+                Some(level) => self.tables().map(|table| scale(table.at_level(level))),
+                None => [0; 3],
+            })
+            .collect()
+    }
+
+    /// From an entry to 8 bits.
+    fn scale(&self) -> impl Fn(u16) -> u8 {
+        let full_scale = f64::from(self.full_scale());
+        move |entry| ((f64::from(entry) * 255.0 / full_scale + 0.5).floor() as u16).min(255) as u8
     }
 
     /// R4.19: files exist that hold 8-bit values in tables of 16 bits.
@@ -239,7 +254,13 @@ mod tests {
     /// Stored values as they are.
     fn curve() -> Curve<'static> {
         let voi = ResolvedVoi::Range { low: 0.0, high: 255.0 };
-        Curve { modality: &Modality::Identity, voi, inverse: false, padding: None }
+        Curve {
+            modality: &Modality::Identity,
+            voi,
+            inverse: false,
+            presentation: None,
+            padding: None,
+        }
     }
 
     fn palette(bits: i64, values: [u16; 2]) -> Palette {

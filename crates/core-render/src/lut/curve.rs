@@ -6,6 +6,7 @@
 use std::ops::RangeInclusive;
 
 use crate::attributes::{Modality, Padding, Voi};
+use crate::lut::lookup::Lut;
 use crate::pixel::cells::BitLayout;
 use crate::spec::Window;
 
@@ -13,7 +14,7 @@ use crate::spec::Window;
 #[derive(Clone, Debug)]
 pub(crate) enum ResolvedVoi<'a> {
     Window(Window),
-    Lut(&'a crate::lut::lookup::Lut),
+    Lut(&'a Lut),
     /// Lowest to highest value of the frame (design: no window in the file).
     Range {
         low: f64,
@@ -27,6 +28,8 @@ pub(crate) struct Curve<'a> {
     pub modality: &'a Modality,
     pub voi: ResolvedVoi<'a>,
     pub inverse: bool,
+    /// The Presentation LUT of a presentation state, after all else.
+    pub presentation: Option<&'a Lut>,
     pub padding: Option<Padding>,
 }
 
@@ -34,12 +37,17 @@ impl Curve<'_> {
     /// The display value, 0 to 255, of a stored value.
     pub(crate) fn display(&self, stored: f64) -> u8 {
         // R4.17: padding is background, black in both polarities.
+        self.level(stored).map_or(0, |y| (y * 255.0 + 0.5).floor() as u8)
+    }
+
+    /// What is displayed of a stored value, 0 to 1; `None` of what is no image.
+    pub(crate) fn level(&self, stored: f64) -> Option<f64> {
         if self.is_padding(stored) || !stored.is_finite() {
-            return 0;
+            return None;
         }
         let y = self.voi.apply(self.modality.apply(stored));
         let y = if self.inverse { 1.0 - y } else { y };
-        (y * 255.0 + 0.5).floor() as u8
+        Some(self.presentation.map_or(y, |lut| lut.of_level(y)))
     }
 
     /// Whether a stored value is padding.
@@ -116,7 +124,7 @@ mod tests {
 
     fn curve(modality: &Modality, c: f64, w: f64) -> Curve<'_> {
         let voi = ResolvedVoi::Window(Window::new(c, w, VoiFunction::Linear).unwrap());
-        Curve { modality, voi, inverse: false, padding: None }
+        Curve { modality, voi, inverse: false, presentation: None, padding: None }
     }
 
     #[test]
@@ -145,7 +153,13 @@ mod tests {
     #[test]
     fn a_constant_frame_is_not_divided_by_zero() {
         let voi = ResolvedVoi::Range { low: 7.0, high: 7.0 };
-        let curve = Curve { modality: &Modality::Identity, voi, inverse: false, padding: None };
+        let curve = Curve {
+            modality: &Modality::Identity,
+            voi,
+            inverse: false,
+            presentation: None,
+            padding: None,
+        };
         assert_eq!(curve.display(7.0), 0);
     }
 

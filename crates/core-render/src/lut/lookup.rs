@@ -85,6 +85,23 @@ impl Lut {
         self.at((input + 0.5).floor() as i64)
     }
 
+    /// The same table for inputs that have a sign, where it was read as if they had none (R4.7).
+    pub(crate) fn with_signed_input(self) -> Self {
+        let first = if self.first >= 32_768 { self.first - 65_536 } else { self.first };
+        Self { first, ..self }
+    }
+
+    /// The output, 0 to 1, for a level of 0 to 1 that is scaled to the table's inputs (PS3.3 C.11.6).
+    pub(crate) fn of_level(&self, level: f64) -> f64 {
+        (f64::from(self.at_level(level)) / f64::from(self.full_scale())).min(1.0)
+    }
+
+    /// The entry for a level of 0 to 1 that is scaled to the table's inputs.
+    pub(crate) fn at_level(&self, level: f64) -> u16 {
+        let last = self.entries.len() - 1;
+        self.entries[((level * last as f64 + 0.5) as usize).min(last)]
+    }
+
     /// The input that the first entry stands for.
     pub(crate) fn first(&self) -> i64 {
         self.first

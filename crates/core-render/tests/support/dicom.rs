@@ -109,6 +109,15 @@ impl DataSet {
         self.with(tag, "FL", Value::Longs(vec![value.to_bits()]))
     }
 
+    pub fn fls(self, tag: Tag, values: impl AsRef<[f32]>) -> Self {
+        let longs = values.as_ref().iter().map(|v| v.to_bits()).collect();
+        self.with(tag, "FL", Value::Longs(longs))
+    }
+
+    pub fn sl(self, tag: Tag, values: impl AsRef<[i32]>) -> Self {
+        self.with(tag, "SL", Value::Longs(values.as_ref().iter().map(|&v| v as u32).collect()))
+    }
+
     pub fn od(self, tag: Tag, values: impl AsRef<[f64]>) -> Self {
         let quads = values.as_ref().iter().map(|v| v.to_bits()).collect();
         self.with(tag, "OD", Value::Quads(quads))
@@ -248,9 +257,14 @@ pub fn file(syntax: &str, dataset: &DataSet) -> Vec<u8> {
     if syntax == DEFLATED {
         body = super::codestream::deflate(&body);
     }
+    let class = (tags::SOP_CLASS_UID.group(), tags::SOP_CLASS_UID.element());
+    let class = match dataset.0.get(&class) {
+        Some((_, Value::Bytes(uid))) => uid.clone(),
+        _ => SECONDARY_CAPTURE.into(),
+    };
     let meta = DataSet::new()
         .bytes(tags::FILE_META_INFORMATION_VERSION, "OB", [0, 1])
-        .text(tags::MEDIA_STORAGE_SOP_CLASS_UID, "UI", SECONDARY_CAPTURE)
+        .bytes(tags::MEDIA_STORAGE_SOP_CLASS_UID, "UI", even(&class))
         .text(tags::MEDIA_STORAGE_SOP_INSTANCE_UID, "UI", "2.25.1")
         .text(tags::TRANSFER_SYNTAX_UID, "UI", syntax)
         .text(tags::IMPLEMENTATION_CLASS_UID, "UI", "2.25.2");

@@ -1,8 +1,8 @@
 //! Pictures drawn through the public door, and taken apart again.
 
 use core_render::{
-    FrameChoice, Framing, Limits, Output, Overlays, Picture, RenderError, RenderJob, RenderSpec,
-    Source,
+    FrameChoice, Framing, Limits, Output, Overlays, Picture, Presentation, RenderError, RenderJob,
+    RenderSpec, Source,
 };
 use dicomweb_types::FrameNumber;
 
@@ -55,6 +55,11 @@ impl Drawing {
 
     pub fn overlays(mut self) -> Self {
         self.0.spec.overlays = Overlays::Draw;
+        self
+    }
+
+    pub fn presentation(mut self, presentation: Presentation) -> Self {
+        self.0.presentation = Some(Box::new(presentation));
         self
     }
 
