@@ -3,7 +3,7 @@
 //!
 //! | study | objects | what it exercises |
 //! |---|---|---|
-//! | head CT | localizer, 24 slices, a report (SR) | signed, rescaled, padded; native and JPEG 2000 |
+//! | head CT | localizer, 24 slices, a report (SR), key image (KO), presentation state (PR) | signed, rescaled, padded; native and JPEG 2000 |
 //! | head MR | Enhanced MR, 16 frames | functional groups, a window per frame |
 //! | heart ultrasound | colour clip, 20 frames | JPEG baseline, YBR_FULL_422, regions |
 //! | mammogram | one 8.5 megapixel view | 12 bit JPEG 2000 |

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use dicom_dictionary_std::tags;
-use dicom_object::{DefaultDicomObject, OpenFileOptions};
+use dicom_object::{DefaultDicomObject, InMemDicomObject, OpenFileOptions};
 use folder_origin::{FolderOrigin, samples};
 use support::Server;
 use tempfile::{TempDir, tempdir};
@@ -58,7 +58,7 @@ fn the_bytes_are_the_same_every_time_and_not_too_many() {
 #[test]
 fn everything_is_served_in_the_order_of_the_demo() {
     let origin = FolderOrigin::open(folder()).unwrap();
-    assert_eq!((origin.number_of_studies(), origin.number_of_instances()), (5, 31));
+    assert_eq!((origin.number_of_studies(), origin.number_of_instances()), (5, 33));
     assert_eq!(origin.skipped(), 0);
     let mut descriptions: Vec<_> = origin.instances().map(|i| i.description.as_str()).collect();
     descriptions.dedup();
@@ -68,6 +68,8 @@ fn everything_is_served_in_the_order_of_the_demo() {
             "CT, Localizer",
             "CT, Axial 5 mm, 24 slices",
             "SR, Report",
+            "KO, Key image",
+            "PR, Bleeding, marked",
             "MR, T2 axial, 16 frames",
             "US, Apical view, colour, 20 frames",
             "MG, L MLO",
@@ -160,6 +162,33 @@ fn report_and_document_belong_to_imaging_studies() {
     let chest = open("chest-x-ray/pa.dcm");
     assert_eq!(text(&leaflet, tags::STUDY_INSTANCE_UID), text(&chest, tags::STUDY_INSTANCE_UID));
     assert_eq!(text(&leaflet, tags::SOP_CLASS_UID), "1.2.840.10008.5.1.4.1.1.104.1");
+}
+
+#[test]
+fn the_key_image_is_a_slice_shown_with_its_presentation_state() {
+    let (selection, slice) = (open("head-ct/key-image.dcm"), open("head-ct/axial-12.dcm"));
+    let state = open("head-ct/presentation.dcm");
+    let item = |object: &InMemDicomObject, sequence, at: usize| -> InMemDicomObject {
+        object.element(sequence).unwrap().items().unwrap()[at].clone()
+    };
+    let referred = |reference: &InMemDicomObject| {
+        let uid = reference.element(tags::REFERENCED_SOP_INSTANCE_UID).unwrap();
+        uid.to_str().unwrap().into_owned()
+    };
+    let picture = item(&selection, tags::CONTENT_SEQUENCE, 1);
+    let shown = item(&picture, tags::REFERENCED_SOP_SEQUENCE, 0);
+    assert_eq!(referred(&shown), text(&slice, tags::SOP_INSTANCE_UID));
+    let with = item(&shown, tags::REFERENCED_SOP_SEQUENCE, 0);
+    assert_eq!(referred(&with), text(&state, tags::SOP_INSTANCE_UID));
+    let series = item(&state, tags::REFERENCED_SERIES_SEQUENCE, 0);
+    let image = item(&series, tags::REFERENCED_IMAGE_SEQUENCE, 0);
+    assert_eq!(referred(&image), text(&slice, tags::SOP_INSTANCE_UID));
+    // The arrow ends beside the bleeding, whose middle is at column 332, row 260.
+    let annotation = item(&state, tags::GRAPHIC_ANNOTATION_SEQUENCE, 0);
+    let arrow = item(&annotation, tags::GRAPHIC_OBJECT_SEQUENCE, 0);
+    let points = arrow.element(tags::GRAPHIC_DATA).unwrap().to_multi_float32().unwrap();
+    assert_eq!(points.len(), 10);
+    assert!((points[2] - 332.0).hypot(points[3] - 260.0) < 60.0, "{points:?}");
 }
 
 #[test]

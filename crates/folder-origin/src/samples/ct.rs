@@ -1,4 +1,5 @@
-//! Head CT: a localizer and 24 axial slices with a bleeding to find, and a report on it.
+//! Head CT: a localizer and 24 axial slices with a bleeding to find, a report on it, and the slice that
+//! shows it best, flagged and marked.
 
 use std::path::Path;
 
@@ -48,8 +49,15 @@ pub(super) fn write(folder: &Path) -> Result<(), OriginError> {
         }
     }
     // The slice through the middle of the bleeding.
-    documents::report(STUDY, &STUDY.instance_uid(AXIAL.number, 12))
-        .write(&folder.join("report.dcm"), &TransferSyntax::ExplicitLittleEndian)
+    let image = STUDY.instance_uid(AXIAL.number, 12);
+    for (name, object) in [
+        ("report.dcm", documents::report(STUDY, &image)),
+        ("key-image.dcm", documents::key_image(STUDY, &image)),
+        ("presentation.dcm", documents::presentation(STUDY, &image, SIZE)),
+    ] {
+        object.write(&folder.join(name), &TransferSyntax::ExplicitLittleEndian)?;
+    }
+    Ok(())
 }
 
 fn slice(number: u32, compressed: bool) -> Result<Object, OriginError> {

@@ -1,26 +1,24 @@
-//! Objects that are no images: a report of the CT, a PDF with the radiograph.
+//! Objects that are no images: a report of the CT, a selection of its key image and how that is shown, a
+//! PDF with the radiograph.
 
-use dicom_core::VR;
+use dicom_core::{PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 
 use super::dataset::{Object, Series, Study, code, even};
 
 const REPORT: Series =
     Series { number: 90, modality: "SR", description: "Report", body_part: "HEAD" };
+const KEY_IMAGES: Series =
+    Series { number: 91, modality: "KO", description: "Key image", body_part: "HEAD" };
+const PRESENTATION: Series =
+    Series { number: 92, modality: "PR", description: "Bleeding, marked", body_part: "HEAD" };
 const LEAFLET: Series =
     Series { number: 90, modality: "DOC", description: "Leaflet (PDF)", body_part: "CHEST" };
 
 /// A Basic Text SR that refers to one CT slice.
 pub(super) fn report(study: Study, image: &str) -> Object {
-    let reference = Object::default()
-        .put(tags::REFERENCED_SOP_CLASS_UID, uids::CT_IMAGE_STORAGE)
-        .put(tags::REFERENCED_SOP_INSTANCE_UID, image);
-    let series = Object::default()
-        .items(tags::REFERENCED_SOP_SEQUENCE, vec![reference.clone()])
-        .put(tags::SERIES_INSTANCE_UID, study.series_uid(2).as_str());
-    let evidence = Object::default()
-        .items(tags::REFERENCED_SERIES_SEQUENCE, vec![series])
-        .put(tags::STUDY_INSTANCE_UID, study.uid().as_str());
+    let reference = reference(uids::CT_IMAGE_STORAGE, image);
+    let evidence = evidence(study, vec![(study.series_uid(2), reference.clone())]);
     let picture = Object::default()
         .put(tags::RELATIONSHIP_TYPE, "CONTAINS")
         .put(tags::VALUE_TYPE, "IMAGE")
@@ -43,6 +41,127 @@ pub(super) fn report(study: Study, image: &str) -> Object {
         .put(tags::CONTINUITY_OF_CONTENT, "SEPARATE")
         .code(tags::CONCEPT_NAME_CODE_SEQUENCE, "18748-4", "LN", "Diagnostic imaging report")
         .items(tags::CONTENT_SEQUENCE, sections)
+}
+
+/// A Key Object Selection (PS3.16 TID 2010) of one CT slice, to be shown with its presentation state.
+pub(super) fn key_image(study: Study, image: &str) -> Object {
+    let state = study.instance_uid(PRESENTATION.number, 1);
+    let state = reference(uids::GRAYSCALE_SOFTCOPY_PRESENTATION_STATE_STORAGE, &state);
+    let slice = reference(uids::CT_IMAGE_STORAGE, image);
+    let shown = slice.clone().items(tags::REFERENCED_SOP_SEQUENCE, vec![state.clone()]);
+    let evidence = evidence(
+        study,
+        vec![(study.series_uid(2), slice), (study.series_uid(PRESENTATION.number), state)],
+    );
+    let picture = Object::default()
+        .put(tags::RELATIONSHIP_TYPE, "CONTAINS")
+        .put(tags::VALUE_TYPE, "IMAGE")
+        .items(tags::REFERENCED_SOP_SEQUENCE, vec![shown]);
+    let why = "The bleeding where it is widest.";
+    study
+        .instance(KEY_IMAGES, uids::KEY_OBJECT_SELECTION_DOCUMENT_STORAGE, 1)
+        .items(tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE, vec![])
+        .items(tags::CURRENT_REQUESTED_PROCEDURE_EVIDENCE_SEQUENCE, vec![evidence])
+        .put(tags::VALUE_TYPE, "CONTAINER")
+        .put(tags::CONTINUITY_OF_CONTENT, "SEPARATE")
+        .code(tags::CONCEPT_NAME_CODE_SEQUENCE, "113000", "DCM", "Of Interest")
+        .items(
+            tags::CONTENT_SEQUENCE,
+            vec![text(("113012", "Key Object Description"), why), picture],
+        )
+}
+
+/// A Grayscale Softcopy Presentation State (PS3.3 A.33.1) for a slice of `size` × `size` pixels: a
+/// narrow window, an arrow to the bleeding, and a word on it.
+pub(super) fn presentation(study: Study, image: &str, size: u16) -> Object {
+    const LAYER: &str = "FINDINGS";
+    let series = Object::default()
+        .items(tags::REFERENCED_IMAGE_SEQUENCE, vec![reference(uids::CT_IMAGE_STORAGE, image)])
+        .put(tags::SERIES_INSTANCE_UID, study.series_uid(2).as_str());
+    let area = Object::default()
+        .put(tags::DISPLAYED_AREA_TOP_LEFT_HAND_CORNER, whole([1, 1]))
+        .put(tags::DISPLAYED_AREA_BOTTOM_RIGHT_HAND_CORNER, whole([size.into(), size.into()]))
+        .put(tags::PRESENTATION_SIZE_MODE, "SCALE TO FIT")
+        .put(tags::PRESENTATION_PIXEL_ASPECT_RATIO, "1\\1");
+    let window = Object::default()
+        .put(tags::WINDOW_CENTER, "60")
+        .put(tags::WINDOW_WIDTH, "60")
+        .put(tags::WINDOW_CENTER_WIDTH_EXPLANATION, "BLOOD");
+    let layer = Object::default()
+        .put(tags::GRAPHIC_LAYER, LAYER)
+        .put(tags::GRAPHIC_LAYER_ORDER, "1")
+        .put(tags::GRAPHIC_LAYER_RECOMMENDED_DISPLAY_CIE_LAB_VALUE, lab([52_000, 33_000, 50_000]));
+    let annotation = Object::default()
+        .put(tags::GRAPHIC_LAYER, LAYER)
+        .items(tags::TEXT_OBJECT_SEQUENCE, vec![caption("Bleeding")])
+        .items(tags::GRAPHIC_OBJECT_SEQUENCE, vec![arrow()]);
+    study
+        .instance(PRESENTATION, uids::GRAYSCALE_SOFTCOPY_PRESENTATION_STATE_STORAGE, 1)
+        .put(tags::CONTENT_LABEL, "BLEEDING")
+        .put(tags::CONTENT_DESCRIPTION, "Blood window, arrow to the bleeding")
+        .put(tags::PRESENTATION_CREATION_DATE, study.date)
+        .put(tags::PRESENTATION_CREATION_TIME, "100500")
+        .put(tags::CONTENT_CREATOR_NAME, "")
+        .items(tags::REFERENCED_SERIES_SEQUENCE, vec![series])
+        .put(tags::RESCALE_INTERCEPT, "-1024")
+        .put(tags::RESCALE_SLOPE, "1")
+        .put(tags::RESCALE_TYPE, "HU")
+        .items(tags::SOFTCOPY_VOILUT_SEQUENCE, vec![window])
+        .put(tags::PRESENTATION_LUT_SHAPE, "IDENTITY")
+        .items(tags::DISPLAYED_AREA_SELECTION_SEQUENCE, vec![area])
+        .items(tags::GRAPHIC_LAYER_SEQUENCE, vec![layer])
+        .items(tags::GRAPHIC_ANNOTATION_SEQUENCE, vec![annotation])
+}
+
+/// From outside the head to the border of the bleeding, columns and rows in pixels.
+fn arrow() -> Object {
+    const POINTS: [f32; 10] =
+        [446.0, 152.0, 364.0, 226.0, 379.0, 221.0, 364.0, 226.0, 370.0, 211.0];
+    Object::default()
+        .put(tags::GRAPHIC_ANNOTATION_UNITS, "PIXEL")
+        .put(tags::GRAPHIC_DIMENSIONS, 2_u16)
+        .put(tags::NUMBER_OF_GRAPHIC_POINTS, POINTS.len() as u16 / 2)
+        .put(tags::GRAPHIC_DATA, PrimitiveValue::F32(POINTS.to_vec().into()))
+        .put(tags::GRAPHIC_TYPE, "POLYLINE")
+        .put(tags::GRAPHIC_FILLED, "N")
+}
+
+/// A word above the tail of the arrow.
+fn caption(word: &str) -> Object {
+    let corner = |x: f32, y: f32| PrimitiveValue::F32(vec![x, y].into());
+    Object::default()
+        .put(tags::BOUNDING_BOX_ANNOTATION_UNITS, "PIXEL")
+        .put(tags::UNFORMATTED_TEXT_VALUE, word)
+        .put(tags::BOUNDING_BOX_TOP_LEFT_HAND_CORNER, corner(396.0, 118.0))
+        .put(tags::BOUNDING_BOX_BOTTOM_RIGHT_HAND_CORNER, corner(506.0, 146.0))
+        .put(tags::BOUNDING_BOX_TEXT_HORIZONTAL_JUSTIFICATION, "CENTER")
+}
+
+fn whole(values: [i32; 2]) -> PrimitiveValue {
+    PrimitiveValue::I32(values.to_vec().into())
+}
+
+/// A colour in PCS-Values (PS3.3 C.10.7.1.1).
+fn lab(values: [u16; 3]) -> PrimitiveValue {
+    PrimitiveValue::U16(values.to_vec().into())
+}
+
+fn reference(class: &str, instance: &str) -> Object {
+    Object::default()
+        .put(tags::REFERENCED_SOP_CLASS_UID, class)
+        .put(tags::REFERENCED_SOP_INSTANCE_UID, instance)
+}
+
+/// An item of evidence: instances of a study, each in its series.
+fn evidence(study: Study, instances: Vec<(String, Object)>) -> Object {
+    let series = instances.into_iter().map(|(series, instance)| {
+        Object::default()
+            .items(tags::REFERENCED_SOP_SEQUENCE, vec![instance])
+            .put(tags::SERIES_INSTANCE_UID, series.as_str())
+    });
+    Object::default()
+        .items(tags::REFERENCED_SERIES_SEQUENCE, series.collect())
+        .put(tags::STUDY_INSTANCE_UID, study.uid().as_str())
 }
 
 fn section(name: (&str, &str), content: Vec<Object>) -> Object {
