@@ -16,7 +16,7 @@ use crate::page::Page;
 use crate::respond::{self, Body};
 use crate::route::{Kind, Resource, Target, route};
 use crate::workers::Workers;
-use crate::{connections, cors, health, page, passthrough, render_service};
+use crate::{connections, cors, health, page, passthrough, placeholder, render_service};
 
 /// Where the proxy listens.
 #[derive(Debug)]
@@ -130,11 +130,12 @@ async fn answer(app: Arc<App>, request: Request<Incoming>, client: SocketAddr) -
     let mut response = if cors::is_preflight(&request) {
         respond::no_content(app.config.cors_origins.preflight())
     } else {
-        dispatch(&app, request, client).await.unwrap_or_else(|error| {
+        let answer = dispatch(&app, request, client).await.unwrap_or_else(|error| {
             let response = respond::failure(&error);
             report(&error, response.status());
-            if is_head { respond::without_body(response) } else { response }
-        })
+            response
+        });
+        if is_head { respond::without_body(answer) } else { answer }
     };
     app.config.cors_origins.allow(origin.as_ref(), response.headers_mut());
     response
@@ -151,7 +152,7 @@ fn report(error: &ServerError, status: StatusCode) {
 }
 
 async fn dispatch(
-    app: &App,
+    app: &Arc<App>,
     request: Request<Incoming>,
     client: SocketAddr,
 ) -> Result<Response<Body>, ServerError> {
@@ -164,7 +165,17 @@ async fn dispatch(
         });
     }
     match route(&app.config.base_path, app.client.prefix(), request.uri().path())? {
-        Target::Picture(resource) => picture(app, resource, request, client).await,
+        Target::Rendering(resource) => {
+            let placeholder = placeholder::wanted(request.headers());
+            match (rendering(app, &resource, request, client).await, placeholder) {
+                (Err(error), Some(media_type)) => {
+                    let failure = respond::failure(&error);
+                    report(&error, failure.status());
+                    Ok(placeholder::instead_of(app, failure, media_type).await)
+                }
+                (answer, _) => answer,
+            }
+        }
         Target::PassThrough(below) => {
             Ok(passthrough::forward(&app.client, &below, request, client).await?)
         }
@@ -172,9 +183,9 @@ async fn dispatch(
     }
 }
 
-async fn picture(
-    app: &App,
-    resource: Resource,
+async fn rendering(
+    app: &Arc<App>,
+    resource: &Resource,
     request: Request<Incoming>,
     client: SocketAddr,
 ) -> Result<Response<Body>, ServerError> {
@@ -185,27 +196,17 @@ async fn picture(
         Method::OPTIONS => return Ok(respond::allowed_methods()),
         _ => return Err(ServerError::Method),
     };
-    let kind = resource.kind;
-    let drawn = match render_service::picture(app, resource.clone(), &parts).await {
-        Ok(outcome) => respond::picture(outcome),
-        // Documents and the like: an archive that renders them itself is not to be masked.
-        Err(error) if kind == Kind::Rendered && error.is_no_picture() => {
+    let rendered = match render_service::rendering(app, resource, &parts).await {
+        Ok(outcome) => respond::outcome(outcome, &parts.headers),
+        // What we do not render: an archive that does is not to be masked.
+        Err(error) if resource.kind == Kind::Rendered && error.is_no_picture() => {
             let request = Request::from_parts(parts, body);
-            let path = rendered_path(&resource);
-            match passthrough::forward(&app.client, &path, request, client).await {
+            match passthrough::forward(&app.client, &resource.path(), request, client).await {
                 Ok(theirs) if theirs.status().is_success() => return Ok(theirs),
                 _ => return Err(error),
             }
         }
         Err(error) => return Err(error),
     };
-    Ok(if is_head { respond::without_body(drawn) } else { drawn })
-}
-
-fn rendered_path(resource: &Resource) -> String {
-    let Resource { instance, frame, .. } = resource;
-    match frame {
-        None => format!("/{instance}/rendered"),
-        Some(frame) => format!("/{instance}/frames/{frame}/rendered"),
-    }
+    Ok(if is_head { respond::without_body(rendered) } else { rendered })
 }

@@ -48,8 +48,16 @@ pub struct Config {
     pub max_output_pixels: u64,
     /// The longest side of a thumbnail that no viewport sizes, in pixels.
     pub thumbnail_size: NonZeroU32,
+    /// Whether modality and series number are drawn in a corner of thumbnails.
+    pub thumbnail_label: bool,
     /// Whether overlay planes are drawn on rendered pictures.
     pub overlays: Overlays,
+    /// Whether studies and series are rendered as all of their images, too.
+    pub collections: bool,
+    /// Which image stands for a series.
+    pub representative: Representative,
+    /// Whether every leniency towards clients is off.
+    pub strict: bool,
     /// Filter of the log.
     pub log: LogFilter,
     /// Form of the log.
@@ -75,7 +83,11 @@ impl Default for Config {
             max_source_bytes: limits.source_bytes,
             max_output_pixels: limits.output_pixels,
             thumbnail_size: const { NonZeroU32::new(256).unwrap() },
+            thumbnail_label: false,
             overlays: Overlays::Draw,
+            collections: true,
+            representative: Representative::Middle,
+            strict: false,
             log: LogFilter::default(),
             log_format: LogFormat::Text,
         }
@@ -89,6 +101,7 @@ impl Config {
             source_pixels: self.max_source_pixels,
             source_bytes: self.max_source_bytes,
             output_pixels: self.max_output_pixels,
+            ..Limits::default()
         }
     }
 
@@ -207,6 +220,17 @@ impl FromStr for LogFilter {
     }
 }
 
+/// Which image stands for a series (R5.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Representative {
+    /// The first by Instance Number.
+    First,
+    /// The middle one, as OHIF shows it.
+    Middle,
+    /// The one of the highest contrast among a few.
+    Richest,
+}
+
 /// Form of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
@@ -313,10 +337,43 @@ const KEYS: &[Key] = &[
         show: |c| Some(c.thumbnail_size.to_string()),
     },
     Key {
+        name: "thumbnail_label",
+        about: "Whether modality and series number, and nothing else, are drawn in a corner of thumbnails.",
+        set: |c, text| put(&mut c.thumbnail_label, boolean(text)),
+        show: |c| Some(c.thumbnail_label.to_string()),
+    },
+    Key {
         name: "overlays",
         about: "Whether overlay planes (60xx) are drawn on rendered pictures; on thumbnails they never are.",
         set: |c, text| put(&mut c.overlays, overlays(text)),
         show: |c| Some((c.overlays == Overlays::Draw).to_string()),
+    },
+    Key {
+        name: "collections",
+        about: "Whether /rendered of a study or series can be all of its images, as multipart/related. Without it\n\
+                there is only the one that stands for them.",
+        set: |c, text| put(&mut c.collections, boolean(text)),
+        show: |c| Some(c.collections.to_string()),
+    },
+    Key {
+        name: "representative",
+        about: "Which image stands for a series: \"middle\" as OHIF shows it, \"first\", or \"richest\", the one of\n\
+                the highest contrast among a few, which costs as many fetches.",
+        set: |c, text| put(&mut c.representative, representative(text)),
+        show: |c| {
+            quoted(match c.representative {
+                Representative::First => "first",
+                Representative::Middle => "middle",
+                Representative::Richest => "richest",
+            })
+        },
+    },
+    Key {
+        name: "strict",
+        about: "Whether PS3.18 is taken by the letter: 406 without an Accept header, no window names, and no\n\
+                window, quality and iccprofile for thumbnails.",
+        set: |c, text| put(&mut c.strict, boolean(text)),
+        show: |c| Some(c.strict.to_string()),
     },
     Key {
         name: "log",
@@ -480,10 +537,23 @@ fn whole<T: FromStr>(text: &str) -> Result<T, String> {
 }
 
 fn overlays(text: &str) -> Result<Overlays, String> {
+    Ok(if boolean(text)? { Overlays::Draw } else { Overlays::Omit })
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
     match text {
-        "true" | "yes" => Ok(Overlays::Draw),
-        "false" | "no" => Ok(Overlays::Omit),
+        "true" | "yes" => Ok(true),
+        "false" | "no" => Ok(false),
         _ => Err("must be true or false".into()),
+    }
+}
+
+fn representative(text: &str) -> Result<Representative, String> {
+    match text {
+        "first" => Ok(Representative::First),
+        "middle" => Ok(Representative::Middle),
+        "richest" => Ok(Representative::Richest),
+        _ => Err("must be first, middle or richest".into()),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::negotiate::NegotiationError;
 use crate::params::ParamError;
 use crate::passthrough::ForwardError;
 use crate::plan::PlanError;
-use crate::route::{Resource, RouteError};
+use crate::route::RouteError;
 use crate::source::SourceError;
 use crate::workers::{Overloaded, WorkError};
 
@@ -27,12 +27,20 @@ pub(crate) enum ServerError {
     Negotiation(#[from] NegotiationError),
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// R2.11.
+    #[error("a presentation state has no frames; ask for the instance itself")]
+    StateHasNoFrames,
+    #[error("there is no such study, series or image")]
+    NothingThere,
 
     // The archive's, or its objects'.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
     #[error(transparent)]
     Forward(#[from] ForwardError),
+    /// Within a collection, when most of it may have been sent.
+    #[error("the archive stopped answering")]
+    ArchiveGone,
     #[error("{error}")]
     Render { error: RenderError, level: Level },
 
@@ -53,33 +61,47 @@ pub(crate) enum Level {
 }
 
 impl ServerError {
-    pub(crate) fn of_source(error: SourceError, resource: &Resource) -> Self {
+    pub(crate) fn of_source(error: SourceError, level: Level) -> Self {
         match error {
             SourceError::Upstream(error) => Self::Upstream(error),
-            SourceError::Render(error) => Self::of_render(error, resource),
+            SourceError::Render(error) => Self::Render { error, level },
+            SourceError::StateHasNoFrames => Self::StateHasNoFrames,
         }
     }
 
-    pub(crate) fn of_work(error: WorkError, resource: &Resource) -> Self {
+    pub(crate) fn of_work(error: WorkError, level: Level) -> Self {
         match error {
-            WorkError::Render(error) => Self::of_render(error, resource),
+            WorkError::Render(error) => Self::Render { error, level },
             WorkError::Broke => Self::Broke,
         }
     }
 
-    fn of_render(error: RenderError, resource: &Resource) -> Self {
-        let level = if resource.frame.is_some() { Level::Frame } else { Level::Instance };
-        Self::Render { error, level }
-    }
-
-    /// Whether there is nothing wrong but that no picture can be made as asked: the object holds no
-    /// image, or no type of picture is accepted.
+    /// Whether there is nothing wrong but that no rendering can be made as asked: the object has none,
+    /// or none that is accepted.
     pub(crate) fn is_no_picture(&self) -> bool {
         matches!(
             self,
-            Self::Negotiation(NegotiationError::NotAcceptable)
+            Self::Negotiation(NegotiationError::NotAcceptable { .. })
                 | Self::Render { error: RenderError::NotAnImage, .. }
         )
+    }
+
+    /// Whether the archive fails, and would for every other object.
+    pub(crate) fn is_outage(&self) -> bool {
+        match self {
+            Self::Upstream(error) => error.is_denied() || error.is_transient(),
+            Self::TimedOut => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it is about one object, so that another may do.
+    pub(crate) fn is_about_one_object(&self) -> bool {
+        match self {
+            Self::Render { error, .. } => !matches!(error, RenderError::EmptyRegion { .. }),
+            Self::Upstream(error) => !error.is_denied() && !error.is_transient(),
+            _ => false,
+        }
     }
 
     /// The stage that failed, as problem details name it.
@@ -90,8 +112,10 @@ impl ServerError {
             | Self::Method
             | Self::Parameter(_)
             | Self::Negotiation(_)
-            | Self::Plan(_) => "request",
-            Self::Upstream(_) | Self::Forward(_) => "upstream",
+            | Self::Plan(_)
+            | Self::StateHasNoFrames
+            | Self::NothingThere => "request",
+            Self::Upstream(_) | Self::Forward(_) | Self::ArchiveGone => "upstream",
             Self::Render { error, .. } => stage_of(error),
             Self::Overloaded(_) => "queue",
             Self::TimedOut => "timeout",

@@ -1,34 +1,47 @@
 //! The proxy: HTTP in, pictures or the archive's own answers out.
 //!
-//! A request for a picture is a short story, told in `render_service`: path ([`route`]), query
-//! (`params`), media type (`negotiate`) and defaults (`plan`) say what is meant; `source` fetches it,
-//! `workers` draw it, `respond` says it. Whatever is not ours takes `passthrough`.
+//! A request for a rendering is a short story, told in `render_service`: path (`route`), query
+//! (`params`), accepted types (`negotiate`, `forms`) and defaults (`plan`) say what is meant; `listing`
+//! and `representative` find out of what, `source` fetches it, `workers` draw it, `respond` says it.
+//! Whatever is not ours takes `passthrough`.
 //!
 //! [`serve`] runs it on given listeners until told to stop, as the binary `lightbox` and tests do.
 #![deny(missing_docs)]
 
 mod app;
+mod asked;
+mod collection;
 mod conditional;
 mod config;
 mod connections;
 mod cors;
+mod document;
 mod error;
+mod forms;
 mod health;
+mod listing;
+mod multipart_body;
 mod negotiate;
 mod page;
 mod params;
 mod passthrough;
+mod picture;
+mod placeholder;
 mod plan;
+mod range;
 mod render_service;
+mod representative;
 mod respond;
 mod route;
 mod shutdown;
 mod slide;
 mod source;
+mod state;
+mod thumbnail;
 mod units;
 mod workers;
 
 pub use app::{Listeners, ServeError, serve};
-pub use config::{BasePath, Config, ConfigError, LogFilter, LogFormat, Sources};
+pub use config::{BasePath, Config, ConfigError, LogFilter, LogFormat, Representative, Sources};
 pub use cors::Origins;
 pub use shutdown::requested as shutdown_requested;

@@ -103,17 +103,24 @@ impl Wishes {
             .ok_or_else(|| NegotiationError::not_acceptable(offers))
     }
 
+    /// Whether the header accepts pictures, and nothing else.
+    pub(crate) fn takes_only_pictures(&self) -> bool {
+        !self.header.is_empty() && self.header.iter().all(|range| range.main == "image")
+    }
+
     /// What is sent to who does not mean his `Accept` by the letter.
     fn lenient<T: Form>(&self, offers: &[Offer<T>]) -> Option<Offer<T>> {
         if self.header.is_empty() {
             return offers.first().copied();
         }
-        // R3.5: a browser's `<img>` lists all that it can show: not a wish for the first we have.
+        // R3.5: a browser lists all that it can show: not a wish for the first of it that we have.
+        let alone = |offer: &&Offer<T>| offer.container == Container::Single;
+        if is_browser_navigation(&self.header) {
+            return offers.iter().find(alone).copied();
+        }
         let anything = is_browser_image(&self.header)
             || (!self.strict && self.header.iter().all(is_multipart_octet_stream));
-        let picture = |offer: &&Offer<T>| {
-            offer.container == Container::Single && offer.form.is_picture()
-        };
+        let picture = |offer: &&Offer<T>| alone(offer) && offer.form.is_picture();
         anything.then(|| offers.iter().find(picture).copied()).flatten()
     }
 }
@@ -125,6 +132,9 @@ impl NegotiationError {
             if !available.contains(&essence) {
                 available.push(essence);
             }
+        }
+        if offers.iter().any(|offer| offer.container == Container::Parts) {
+            available.push("multipart/related");
         }
         Self::NotAcceptable { available }
     }
@@ -159,7 +169,8 @@ fn preference<T: Form>(ranges: &[MediaRange], offer: Offer<T>) -> Option<(f32, u
     ranges
         .iter()
         .filter_map(|range| Some((range.weight(), matches(range, offer, alone)?)))
-        .max_by_key(|&(_, specificity)| specificity)
+        // Named twice, it has the higher weight.
+        .max_by(|a, b| a.1.cmp(&b.1).then(a.0.total_cmp(&b.0)))
         .filter(|&(weight, _)| weight > 0.0)
 }
 
@@ -178,10 +189,18 @@ fn matches<T: Form>(range: &MediaRange, offer: Offer<T>, alone: bool) -> Option<
     }
 }
 
-/// Whether this is the `Accept` of a browser's `<img>`.
+/// Whether this is the `Accept` of a browser's `<img>`: all that it can show, and then anything.
 fn is_browser_image(ranges: &[MediaRange]) -> bool {
+    let names = |essence| ranges.iter().any(|r| r.is(essence) && r.weight() > 0.0);
+    let anything = names("image/*") || names("*/*");
+    (names("image/svg+xml") && anything) || (names("image/*") && names("*/*"))
+}
+
+/// Whether this is the `Accept` of a browser's address bar or frame: pages, pictures among them, and
+/// then anything.
+fn is_browser_navigation(ranges: &[MediaRange]) -> bool {
     let names = |essence| ranges.iter().any(|range| range.is(essence));
-    names("image/svg+xml") && (names("image/*") || names("*/*"))
+    names("text/html") && names("application/xhtml+xml") && names("*/*")
 }
 
 fn is_multipart_octet_stream(range: &MediaRange) -> bool {
@@ -273,6 +292,9 @@ mod tests {
             ("image/jxl,image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", Jpeg),
             ("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", Jpeg),
             ("text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8", Jpeg),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8", Jpeg),
+            // Safari's <img>
+            ("image/webp,image/avif,image/jxl,image/heic,video/*;q=0.8,image/*,*/*;q=0.5", Jpeg),
             // Firefox's names PNG, as one of all that it can show.
             ("image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5", Jpeg),
             // OHIF 3.13 in bulk mode
@@ -295,6 +317,7 @@ mod tests {
             ("image/*;q=0, */*", Err(none())),
             ("image/jpeg;q=0", Err(none())),
             ("image/png;q=2", Ok(Png)),
+            ("image/png, image/gif;q=0.5, IMAGE/PNG;q=0.1", Ok(Png)),
         ] {
             assert_eq!(header(accept), expected, "{accept}");
         }
@@ -313,7 +336,14 @@ mod tests {
         ] {
             assert_eq!(header(accept), Err(none()), "{accept}");
         }
-        let types = ["image/jpeg", "image/png", "image/gif", "image/webp", "image/jp2"];
+        let types = [
+            "image/jpeg",
+            "image/png",
+            "image/gif",
+            "image/webp",
+            "image/jp2",
+            "multipart/related",
+        ];
         assert_eq!(
             NegotiationError::not_acceptable(&one()),
             NotAcceptable { available: types.to_vec() }
@@ -364,10 +394,7 @@ mod tests {
     #[test]
     fn one_item_is_a_part_only_where_that_is_named() {
         assert_eq!(chosen("", "*/*", &one()), Ok((Single, Jpeg)));
-        assert_eq!(
-            chosen("", r#"multipart/related; type="image/png""#, &one()),
-            Ok((Parts, Png))
-        );
+        assert_eq!(chosen("", r#"multipart/related; type="image/png""#, &one()), Ok((Parts, Png)));
     }
 
     #[test]

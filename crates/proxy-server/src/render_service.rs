@@ -1,92 +1,197 @@
-//! A request for a picture, from its first byte to its last, as one story.
+//! A request for a rendering, from its first byte to its last, as one story.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use core_render::{Picture, RenderJob};
+use core_render::Category;
+use dicomweb_types::{InstancePath, SeriesPath, Uid};
 use http::request::Parts;
-use wadors_client::Caller;
 
 use crate::app::App;
-use crate::conditional::{ETag, Held};
+use crate::asked::Asked;
+use crate::collection::{self, Collection};
+use crate::document::{self, Payload};
 use crate::error::ServerError;
-use crate::negotiate::negotiate;
-use crate::params::RenderParams;
-use crate::plan::Plan;
-use crate::route::Resource;
-use crate::source;
-use crate::workers::Rendered;
+use crate::forms::{self, Made};
+use crate::negotiate::{Container, NegotiationError};
+use crate::picture::{self, Answer, Subject};
+use crate::representative::Candidates;
+use crate::route::{FrameList, Kind, Resource, Scope};
+use crate::source::Which;
+use crate::state;
+use crate::thumbnail;
 
-/// What a request for a picture comes to.
+/// What a request for a rendering comes to.
 pub(crate) enum Outcome {
-    /// A picture to send.
-    Drawn(Box<Drawn>),
-    /// The client holds it already.
-    Held(Identity),
+    /// One picture, or that the client holds it already.
+    Picture(Box<Answer>),
+    /// A report, a document or a video.
+    Document(Payload),
+    /// Many payloads, streamed.
+    Collection(Collection),
 }
 
-/// A picture with what is to be said about it.
-pub(crate) struct Drawn {
-    pub(crate) identity: Identity,
-    pub(crate) picture: Picture,
-    pub(crate) timings: Timings,
-}
-
-/// Which picture it is.
-pub(crate) struct Identity {
-    pub(crate) etag: ETag,
-    pub(crate) content_location: String,
-}
-
-/// Where the time of one request went.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timings {
-    pub(crate) queue: Duration,
-    pub(crate) upstream: Duration,
-    pub(crate) decode: Duration,
-    pub(crate) render: Duration,
-    pub(crate) encode: Duration,
-}
-
-/// Draws `resource` as the request says, within the time that one request may take.
-pub(crate) async fn picture(
-    app: &App,
-    resource: Resource,
+/// Renders `resource` as the request says. Within the time that one request may take there is an answer,
+/// or the first part of one.
+pub(crate) async fn rendering(
+    app: &Arc<App>,
+    resource: &Resource,
     request: &Parts,
 ) -> Result<Outcome, ServerError> {
-    tokio::time::timeout(app.config.request_timeout, story(app, resource, request))
+    let asked = Arc::new(Asked::read(app, resource.kind, request)?);
+    let story = async {
+        match (resource.kind, &resource.scope) {
+            (Kind::Thumbnail, scope) => thumbnail::of(&asked, scope).await,
+            (Kind::Rendered, Scope::Study(study)) => of_study(&asked, study).await,
+            (Kind::Rendered, Scope::Series(series)) => of_series(&asked, series).await,
+            (Kind::Rendered, Scope::Instance(path)) => of_instance(&asked, path).await,
+            (Kind::Rendered, Scope::Frames(path, frames)) => of_frames(&asked, path, frames).await,
+        }
+    };
+    tokio::time::timeout(app.config.request_timeout, story)
         .await
         .map_err(|_| ServerError::TimedOut)?
 }
 
-async fn story(app: &App, resource: Resource, request: &Parts) -> Result<Outcome, ServerError> {
-    let params = RenderParams::parse(request.uri.query().unwrap_or_default(), resource.kind)?;
-    let media_type = negotiate(params.accept.as_deref(), &request.headers)?;
-    let plan = Plan::new(resource, &params, media_type, &app.config)?;
+async fn of_study(asked: &Arc<Asked>, study: &Uid) -> Result<Outcome, ServerError> {
+    match choose_of_many(asked)? {
+        (Container::Parts, _) => {
+            let items = collection::items_of_study(asked, study).await?;
+            collection::of_items(asked, items).await
+        }
+        (Container::Single, made) => {
+            let candidates = asked.lookup().study(study).await?;
+            one_for_many(asked, &candidates, made).await
+        }
+    }
+}
 
-    let turn = app.workers.admit()?.turn().await;
-    let turn = turn.map_err(|error| ServerError::of_work(error, &plan.resource))?;
-    let asked = Instant::now();
-    let caller = Caller::from_headers(&request.headers);
-    let fetched = source::fetch(&app.client, &plan, app.config.limits(), &caller).await;
-    let source = fetched.map_err(|error| ServerError::of_source(error, &plan.resource))?;
-    let upstream = asked.elapsed();
+async fn of_series(asked: &Arc<Asked>, series: &SeriesPath) -> Result<Outcome, ServerError> {
+    match choose_of_many(asked)? {
+        (Container::Parts, _) => {
+            let items = collection::items_of_series(asked, series).await?;
+            collection::of_items(asked, items).await
+        }
+        (Container::Single, made) => {
+            let candidates = asked.lookup().series(series).await?;
+            one_for_many(asked, &candidates, made).await
+        }
+    }
+}
 
-    let identity = Identity {
-        etag: ETag::of(&plan.spec, &source),
-        content_location: plan.content_location(&app.config.base_path),
+/// How a study or series is sent. What suits none of its pictures may suit the only object there is
+/// (R1.6): `None` then.
+fn choose_of_many(asked: &Asked) -> Result<(Container, Option<Made>), ServerError> {
+    let config = &asked.app.config;
+    match asked.wishes.choose(&forms::of_collection(config.collections, config.strict)) {
+        Ok(offer) => Ok((offer.container, Some(offer.form))),
+        Err(NegotiationError::NotAcceptable { .. }) if !config.strict => {
+            Ok((Container::Single, None))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+async fn one_for_many(
+    asked: &Arc<Asked>,
+    candidates: &Candidates,
+    made: Option<Made>,
+) -> Result<Outcome, ServerError> {
+    if let (Some(Made::Picture(media_type)), false) = (made, candidates.images.is_empty()) {
+        let answer = picture::first_that_can_be_drawn(asked, candidates, media_type).await?;
+        return Ok(Outcome::Picture(Box::new(answer)));
+    }
+    match &candidates.only {
+        Some(path) => of_instance(asked, path).await,
+        None => {
+            let config = &asked.app.config;
+            let offers = forms::of_collection(config.collections, config.strict);
+            Err(NegotiationError::not_acceptable(&offers).into())
+        }
+    }
+}
+
+async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Result<Outcome, ServerError> {
+    let turn = asked.turn().await?;
+    let opened = Arc::new(asked.open(path).await?);
+    let category = opened.category();
+    let stored = document::stored(asked, &opened).await?;
+    let strict = asked.app.config.strict;
+    let stored_as = stored.as_ref().map(document::Stored::media_type);
+    let offers = forms::of_object(category, stored_as, strict);
+    let offer = asked.wishes.choose(&offers)?;
+    if offer.container == Container::Parts {
+        drop(turn);
+        return collection::of_items(asked, collection::items_of_instance(opened)).await;
+    }
+    let subject = Subject::new(opened.clone());
+    match offer.form {
+        Made::Picture(media_type) if category == Category::PresentationState => {
+            drop(turn);
+            let subject = state::first_image(asked, &opened).await?;
+            let answer = picture::draw(asked, asked.turn().await?, &subject, media_type).await?;
+            Ok(Outcome::Picture(Box::new(answer)))
+        }
+        Made::Picture(media_type) => {
+            let answer = picture::draw(asked, turn, &subject, media_type).await?;
+            let answer = picture::with_frame_explained(answer, category);
+            Ok(Outcome::Picture(Box::new(answer)))
+        }
+        Made::Animation(media_type) => {
+            let frames = match category {
+                Category::MultiFrame(frames) => frames,
+                _ => 1,
+            };
+            let frames = core_render::cine_frames(frames, &asked.app.config.limits());
+            let subject = Subject { which: Which::Cine(frames), ..subject };
+            let answer = picture::draw(asked, turn, &subject, media_type).await?;
+            Ok(Outcome::Picture(Box::new(answer)))
+        }
+        Made::Report(form) => {
+            Ok(Outcome::Document(document::report(asked, turn, &opened, form).await?))
+        }
+        Made::Stored(_) => {
+            // Offered only where it is there.
+            let stored = stored.ok_or(ServerError::Broke)?;
+            Ok(Outcome::Document(document::payload(asked, path, stored).await?))
+        }
+    }
+}
+
+async fn of_frames(
+    asked: &Arc<Asked>,
+    path: &InstancePath,
+    frames: &FrameList,
+) -> Result<Outcome, ServerError> {
+    let strict = asked.app.config.strict;
+    if let [frame] = *frames.as_slice() {
+        let offer = asked.wishes.choose(&forms::of_object(Category::SingleFrame, None, strict))?;
+        let Made::Picture(media_type) = offer.form else { return Err(ServerError::Broke) };
+        if offer.container == Container::Single {
+            let answer = picture::draw_frame(asked, path, frame, media_type).await?;
+            return Ok(Outcome::Picture(Box::new(answer)));
+        }
+    }
+    let offer = asked.wishes.choose(&forms::of_frames(strict))?;
+    let turn = asked.turn().await?;
+    let opened = Arc::new(asked.open(path).await?);
+    let frames = picture::frames_there(&opened, frames)?;
+    let (which, media_type) = match (offer.container, offer.form) {
+        (Container::Parts, _) => {
+            drop(turn);
+            return collection::of_items(asked, collection::items_of_frames(opened, frames)).await;
+        }
+        (_, Made::Animation(media_type)) => (Which::Cine(frames.clone()), media_type),
+        (_, Made::Picture(media_type)) => {
+            (Which::Frame(picture::representative_of(&opened, &frames)), media_type)
+        }
+        (_, Made::Report(_) | Made::Stored(_)) => return Err(ServerError::Broke),
     };
-    let held = Held::from_headers(&request.headers);
-    if held.names(&identity.etag) {
-        return Ok(Outcome::Held(identity));
+    let is_one = matches!(which, Which::Frame(_));
+    let subject = Subject { which, ..Subject::new(opened) };
+    let mut answer = picture::draw(asked, turn, &subject, media_type).await?;
+    if is_one {
+        let all = Category::MultiFrame(frames.len() as u32);
+        answer = picture::with_frame_explained(answer, all);
     }
-
-    let job = RenderJob::new(source, plan.spec, app.config.limits());
-    let drawn = turn.run(job).await;
-    let Rendered { picture, queue, decode, render, encode } =
-        drawn.map_err(|error| ServerError::of_work(error, &plan.resource))?;
-    if held == Held::Anything {
-        return Ok(Outcome::Held(identity));
-    }
-    let timings = Timings { queue, upstream, decode, render, encode };
-    Ok(Outcome::Drawn(Box::new(Drawn { identity, picture, timings })))
+    Ok(Outcome::Picture(Box::new(answer)))
 }

@@ -5,39 +5,52 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use core_render::RenderError;
-use dicomweb_types::MediaType;
+use core_render::{Picture, RenderError};
+use futures_util::Stream;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use serde::Serialize;
 use wadors_client::UpstreamError;
 
+use crate::collection::Collection;
+use crate::conditional::{ETag, Held};
+use crate::document::Payload;
 use crate::error::{Level, ServerError};
+use crate::multipart_body;
 use crate::negotiate::NegotiationError;
 use crate::passthrough::ForwardError;
-use crate::render_service::{Drawn, Identity, Outcome, Timings};
+use crate::picture::{Answer, Drawn, Timings};
+use crate::range::{self, Wanted};
+use crate::render_service::Outcome;
 
 /// The body of an answer: whole, or streamed.
-pub(crate) struct Body(BoxBody<Bytes, Box<dyn Error + Send + Sync>>);
+pub(crate) struct Body(UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>);
 
 impl Body {
     pub(crate) fn empty() -> Self {
-        Self(Empty::new().map_err(|never| match never {}).boxed())
+        Self(Empty::new().map_err(|never| match never {}).boxed_unsync())
     }
 
     pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self(Full::new(bytes.into()).map_err(|never| match never {}).boxed())
+        Self(Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync())
+    }
+
+    pub(crate) fn frames<S>(frames: S) -> Self
+    where
+        S: Stream<Item = Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        Self(StreamBody::new(frames).boxed_unsync())
     }
 
     pub(crate) fn streamed<B>(body: B) -> Self
     where
-        B: HttpBody<Data = Bytes> + Send + Sync + 'static,
+        B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        Self(body.map_err(Into::into).boxed())
+        Self(body.map_err(Into::into).boxed_unsync())
     }
 }
 
@@ -61,45 +74,118 @@ impl HttpBody for Body {
     }
 }
 
-/// A picture, or that the client holds it already.
-pub(crate) fn picture(outcome: Outcome) -> Response<Body> {
+/// What a rendering came to; `request` says which part of it is wanted.
+pub(crate) fn outcome(outcome: Outcome, request: &HeaderMap) -> Response<Body> {
     match outcome {
-        Outcome::Drawn(drawn) => drawn_picture(*drawn),
-        Outcome::Held(identity) => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            identify(&identity, response.headers_mut());
-            response
-        }
+        Outcome::Picture(answer) => picture(*answer),
+        Outcome::Document(payload) => document(payload, request),
+        Outcome::Collection(collection) => multipart(collection),
     }
 }
 
-fn drawn_picture(drawn: Drawn) -> Response<Body> {
-    let Drawn { identity, picture, timings } = drawn;
-    let mut headers = HeaderMap::new();
+fn picture(answer: Answer) -> Response<Body> {
+    let Answer { etag, content_location, drawn, representative } = answer;
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    identify(&etag, &content_location, headers);
+    if let Some(representative) = &representative {
+        set(headers, HeaderName::from_static("x-representative"), representative);
+    }
+    let Some(Drawn { picture, timings, warnings }) = drawn else {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
+    };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(picture.media_type.as_str()));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(picture.bytes.len()));
-    identify(&identity, &mut headers);
-    set(&mut headers, HeaderName::from_static("server-timing"), &server_timing(&timings));
-    for warning in &picture.warnings {
+    set(headers, HeaderName::from_static("server-timing"), &server_timing(&timings));
+    warn(headers, picture.warnings.iter().chain(&warnings));
+    nosniff(headers);
+    *response.body_mut() = Body::whole(picture.bytes);
+    response
+}
+
+/// A document, or the range of it that is wanted.
+fn document(payload: Payload, request: &HeaderMap) -> Response<Body> {
+    let Payload { content_type, content_location, etag, bytes } = payload;
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    identify(&etag, &content_location, headers);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if Held::from_headers(request).is_held(&etag) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return response;
+    }
+    set(headers, header::CONTENT_TYPE, &content_type);
+    // What comes out of an object is shown, and runs nothing.
+    let policy = if content_type.starts_with("text/") { TEXT_POLICY } else { VIEWER_POLICY };
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    nosniff(headers);
+    let whole = bytes.len();
+    let (status, bytes) = match range::wanted(request, &etag, whole) {
+        Wanted::Whole => (StatusCode::OK, bytes),
+        Wanted::Part(part) => {
+            let (first, last) = (part.start, part.end - 1);
+            set(headers, header::CONTENT_RANGE, &format!("bytes {first}-{last}/{whole}"));
+            (StatusCode::PARTIAL_CONTENT, bytes.slice(part))
+        }
+        Wanted::Nothing => {
+            let detail = format!("there are {whole} bytes, none of them in the range");
+            let status = StatusCode::RANGE_NOT_SATISFIABLE;
+            let mut response = problem(status, detail, "request", None, None);
+            set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{whole}"));
+            return response;
+        }
+    };
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    *response.status_mut() = status;
+    *response.body_mut() = Body::whole(bytes);
+    response
+}
+
+const TEXT_POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'";
+
+/// Browsers show PDFs and videos in viewers of their own, which a sandbox would keep from starting.
+const VIEWER_POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; media-src 'self'";
+
+fn multipart(collection: Collection) -> Response<Body> {
+    let Collection { first, rest, left_out, warnings } = collection;
+    let failed = left_out.iter().any(|missing| !missing.has_no_form());
+    let boundary = multipart_body::boundary();
+    let mut response = Response::new(Body::empty());
+    // R3.7, R3.9: not all of what should have been rendered was.
+    *response.status_mut() = if failed { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    let headers = response.headers_mut();
+    let essence = first.content_type.split(';').next().unwrap_or_default();
+    let content_type = format!("multipart/related; type=\"{essence}\"; boundary={boundary}");
+    set(headers, header::CONTENT_TYPE, &content_type);
+    headers.insert(header::TRAILER, HeaderValue::from_name(multipart_body::LEFT_OUT));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(header::VARY, HeaderValue::from_static(VARY));
+    warn(headers, warnings.iter());
+    nosniff(headers);
+    *response.body_mut() = Body::frames(multipart_body::frames(boundary, first, rest, left_out));
+    response
+}
+
+fn warn<'a>(headers: &mut HeaderMap, warnings: impl Iterator<Item = &'a String>) {
+    for warning in warnings {
         if let Ok(value) = HeaderValue::from_str(&warning_value(warning)) {
             headers.append(header::WARNING, value);
         }
     }
-    nosniff(&mut headers);
-    let mut response = Response::new(Body::whole(picture.bytes));
-    *response.headers_mut() = headers;
-    response
 }
 
-fn identify(identity: &Identity, headers: &mut HeaderMap) {
-    set(headers, header::ETAG, identity.etag.as_str());
-    set(headers, header::CONTENT_LOCATION, &identity.content_location);
+fn identify(etag: &ETag, content_location: &str, headers: &mut HeaderMap) {
+    set(headers, header::ETAG, etag.as_str());
+    set(headers, header::CONTENT_LOCATION, content_location);
     // To be kept, and asked for each time: whether this caller may see it is for the archive to say
     // (R3.12). `private, max-age` would hand what one account fetched to the next in the same browser.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    headers.insert(header::VARY, HeaderValue::from_static("Accept, Authorization, Cookie"));
+    headers.insert(header::VARY, HeaderValue::from_static(VARY));
 }
+
+const VARY: &str = "Accept, Accept-Charset, Authorization, Cookie";
 
 fn server_timing(timings: &Timings) -> String {
     let Timings { queue, upstream, decode, render, encode } = timings;
@@ -115,7 +201,7 @@ fn server_timing(timings: &Timings) -> String {
 }
 
 /// `Warning: 299` (R3.7), its text made safe for a quoted string.
-fn warning_value(text: &str) -> String {
+pub(crate) fn warning_value(text: &str) -> String {
     let safe: String = text
         .chars()
         .map(|c| match c {
@@ -185,8 +271,12 @@ pub(crate) fn not_ready(error: &UpstreamError) -> Response<Body> {
 /// Problem details (RFC 9457) of what went wrong; nothing of a patient in it.
 pub(crate) fn failure(error: &ServerError) -> Response<Body> {
     let status = status(error);
-    let available = matches!(error, ServerError::Negotiation(NegotiationError::NotAcceptable))
-        .then(available_types);
+    let available = match error {
+        ServerError::Negotiation(NegotiationError::NotAcceptable { available }) => {
+            Some(available.clone())
+        }
+        _ => None,
+    };
     let mut response =
         problem(status, error.to_string(), error.stage(), error.upstream_status(), available);
     let headers = response.headers_mut();
@@ -208,6 +298,15 @@ pub(crate) fn failure(error: &ServerError) -> Response<Body> {
         headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("2"));
     }
     response
+}
+
+/// A failure with a picture for its body.
+pub(crate) fn with_picture(mut failure: Response<Body>, picture: Picture) -> Response<Body> {
+    let headers = failure.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(picture.media_type.as_str()));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(picture.bytes.len()));
+    *failure.body_mut() = Body::whole(picture.bytes);
+    failure
 }
 
 fn problem(
@@ -247,23 +346,24 @@ struct Problem {
     available: Option<Vec<&'static str>>,
 }
 
-fn available_types() -> Vec<&'static str> {
-    MediaType::ALL.iter().map(|media_type| media_type.as_str()).collect()
-}
-
 /// The status of every failure there is.
 fn status(error: &ServerError) -> StatusCode {
     match error {
-        ServerError::Route(_) | ServerError::Parameter(_) | ServerError::Plan(_) => {
-            StatusCode::BAD_REQUEST
-        }
-        ServerError::Outside => StatusCode::NOT_FOUND,
+        ServerError::Route(_)
+        | ServerError::Parameter(_)
+        | ServerError::Plan(_)
+        | ServerError::StateHasNoFrames => StatusCode::BAD_REQUEST,
+        ServerError::Outside | ServerError::NothingThere => StatusCode::NOT_FOUND,
         ServerError::Method => StatusCode::METHOD_NOT_ALLOWED,
         ServerError::Negotiation(NegotiationError::Mixed) => StatusCode::BAD_REQUEST,
-        ServerError::Negotiation(NegotiationError::NotAcceptable) => StatusCode::NOT_ACCEPTABLE,
+        ServerError::Negotiation(
+            NegotiationError::NotAcceptable { .. } | NegotiationError::Missing,
+        ) => StatusCode::NOT_ACCEPTABLE,
         ServerError::Upstream(error) => upstream_status(error),
         ServerError::Forward(ForwardError::Url) => StatusCode::BAD_REQUEST,
-        ServerError::Forward(ForwardError::NoAnswer) => StatusCode::BAD_GATEWAY,
+        ServerError::Forward(ForwardError::NoAnswer) | ServerError::ArchiveGone => {
+            StatusCode::BAD_GATEWAY
+        }
         ServerError::Render { error, level } => render_status(error, *level),
         ServerError::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
         ServerError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -355,7 +455,11 @@ mod tests {
             (ServerError::Route(RouteError::Uid), 400),
             (ServerError::Outside, 404),
             (ServerError::Method, 405),
-            (ServerError::Negotiation(NegotiationError::NotAcceptable), 406),
+            (ServerError::Negotiation(NegotiationError::Missing), 406),
+            (ServerError::Negotiation(NegotiationError::NotAcceptable { available: vec![] }), 406),
+            (ServerError::StateHasNoFrames, 400),
+            (ServerError::NothingThere, 404),
+            (ServerError::ArchiveGone, 502),
             (ServerError::Negotiation(NegotiationError::Mixed), 400),
             (upstream(401), 401),
             (upstream(403), 403),
@@ -413,8 +517,9 @@ mod tests {
 
     #[tokio::test]
     async fn not_acceptable_lists_what_is_available() {
-        let problem =
-            json(failure(&ServerError::Negotiation(NegotiationError::NotAcceptable))).await;
+        let available = vec!["image/jpeg", "image/png"];
+        let error = NegotiationError::NotAcceptable { available };
+        let problem = json(failure(&ServerError::Negotiation(error))).await;
         assert_eq!(problem["available"], serde_json::json!(["image/jpeg", "image/png"]));
     }
 

@@ -29,6 +29,25 @@ pub(crate) struct Resource {
     pub(crate) scope: Scope,
 }
 
+impl Resource {
+    /// Its path below a base.
+    pub(crate) fn path(&self) -> String {
+        let kind = match self.kind {
+            Kind::Rendered => "rendered",
+            Kind::Thumbnail => "thumbnail",
+        };
+        match &self.scope {
+            Scope::Study(study) => format!("/studies/{study}/{kind}"),
+            Scope::Series(series) => format!("/{series}/{kind}"),
+            Scope::Instance(instance) => format!("/{instance}/{kind}"),
+            Scope::Frames(instance, FrameList(frames)) => {
+                let frames: Vec<String> = frames.iter().map(FrameNumber::to_string).collect();
+                format!("/{instance}/frames/{}/{kind}", frames.join(","))
+            }
+        }
+    }
+}
+
 /// What is rendered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Scope {

@@ -6,12 +6,14 @@
 //!   drawn from the smallest level of the same pyramid that is dense enough, of which only the tiles
 //!   that are needed are fetched, a few at once.
 //! - An image that is in hand as a file is cut from there.
+//! - An image that is split into a concatenation (PS3.3 C.7.6.16.2.2.4) is put together from all of its
+//!   parts, whichever of them was asked for.
 
 use core_render::{Cut, Flavour, ImageAttributes, RenderError, Slide, SlideFile, Source, View};
-use core_render::{FrameChoice, flavour, total_matrix};
-use dicomweb_types::{FrameNumber, InstancePath, TransferSyntax};
+use core_render::{FrameChoice, concatenation, flavour, total_matrix};
+use dicomweb_types::{FrameNumber, InstancePath, TransferSyntax, Uid};
 use futures_util::{StreamExt, stream};
-use wadors_client::{FoundInstance, InstanceAnswer, Metadata, SizeLimit, UpstreamError};
+use wadors_client::{InstanceAnswer, Metadata, SizeLimit, UpstreamError};
 
 use crate::route::Kind;
 use crate::source::{Fetch, Result, SMALL, is_final, is_table};
@@ -28,8 +30,19 @@ const MOST_TRIED: usize = 6;
 /// Bytes of a tile beyond its pixels: tables and padding of a codestream.
 const OVERHEAD: u64 = 1 << 20;
 
-/// An image of a slide, and what its pixels are to be had from.
+/// Instances that are looked at to find the parts of a concatenation.
+const MOST_PARTS: usize = 128;
+
+/// An image of a slide: an instance or, of a concatenation, as many of its parts as are there.
 pub(crate) struct Image {
+    /// Of several parts what they make up.
+    joined: Option<Slide>,
+    part: Part,
+    others: Vec<Part>,
+}
+
+/// An instance, and what its pixels are to be had from.
+struct Part {
     path: InstancePath,
     held: Held,
 }
@@ -41,13 +54,40 @@ enum Held {
 
 impl Image {
     pub(crate) fn in_hand(path: &InstancePath, file: SlideFile, bytes: bytes::Bytes) -> Self {
-        Self { path: path.clone(), held: Held::File { file, bytes } }
+        Self::of(path, Held::File { file, bytes })
     }
 
     pub(crate) fn described(path: &InstancePath, slide: Slide, metadata: Metadata) -> Self {
-        Self { path: path.clone(), held: Held::Metadata { slide, metadata } }
+        Self::of(path, Held::Metadata { slide, metadata })
     }
 
+    fn of(path: &InstancePath, held: Held) -> Self {
+        Self { joined: None, part: Part { path: path.clone(), held }, others: Vec::new() }
+    }
+
+    fn slide(&self) -> &Slide {
+        self.joined.as_ref().unwrap_or(self.part.slide())
+    }
+
+    fn path(&self) -> &InstancePath {
+        &self.part.path
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        std::iter::once(&self.part).chain(&self.others)
+    }
+
+    fn parts_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        std::iter::once(&mut self.part).chain(&mut self.others)
+    }
+
+    /// The part that holds a frame of the image, and the number that it has there.
+    fn locate(&self, frame: FrameNumber) -> Option<(&Part, FrameNumber)> {
+        self.parts().find_map(|part| Some((part, part.slide().own_frame(frame)?)))
+    }
+}
+
+impl Part {
     fn slide(&self) -> &Slide {
         match &self.held {
             Held::File { file, .. } => file.slide(),
@@ -76,10 +116,11 @@ pub(crate) async fn source(fetch: &Fetch<'_>, asked: Image) -> Result<Source> {
 
 /// The frame of an image that is not tiled.
 async fn single(fetch: &Fetch<'_>, image: Image) -> Result<Source> {
-    match image.held {
+    let Part { path, held } = image.part;
+    match held {
         Held::File { bytes, .. } => Ok(Source::File { bytes, frame: FrameChoice::Representative }),
         Held::Metadata { metadata, .. } => {
-            Fetch { path: &image.path, ..*fetch }.described(metadata).await
+            Fetch { path: &path, ..*fetch }.described(metadata).await
         }
     }
 }
@@ -88,13 +129,13 @@ async fn single(fetch: &Fetch<'_>, image: Image) -> Result<Source> {
 async fn preview(fetch: &Fetch<'_>, asked: Image) -> Result<Image> {
     let mut listed = listed(fetch).await?;
     let (matrix, flavour) = (asked.slide().matrix(), asked.slide().flavour());
-    listed.retain(|image| image.path != asked.path && image.flavour != Flavour::Label);
-    listed.push(Listed { path: asked.path.clone(), flavour, matrix });
+    listed.retain(|image| image.path != *asked.path() && image.flavour != Flavour::Label);
+    listed.push(Listed { path: asked.path().clone(), flavour, matrix });
     listed.sort_by_key(|image| {
         let pixels = u64::from(image.matrix.0) * u64::from(image.matrix.1);
         (preference(image.flavour), pixels)
     });
-    let better = listed.into_iter().take_while(|image| image.path != asked.path);
+    let better = listed.into_iter().take_while(|image| image.path != *asked.path());
     for other in better.take(MOST_TRIED) {
         let Some(image) = open(&Fetch { path: &other.path, ..*fetch }).await? else { continue };
         let slide = image.slide();
@@ -124,10 +165,10 @@ async fn part(fetch: &Fetch<'_>, asked: Image) -> Result<Source> {
         return tiles(fetch, &view, asked).await;
     }
     let mut levels = listed(fetch).await?;
-    levels.retain(|level| level.flavour == flavour && level.path != asked.path);
-    levels.insert(0, Listed { path: asked.path.clone(), flavour, matrix });
+    levels.retain(|level| level.flavour == flavour && level.path != *asked.path());
+    levels.insert(0, Listed { path: asked.path().clone(), flavour, matrix });
     view.sort_levels(&mut levels, |level| level.matrix);
-    let denser = levels.into_iter().take_while(|level| level.path != asked.path);
+    let denser = levels.into_iter().take_while(|level| level.path != *asked.path());
     for level in denser.take(MOST_TRIED) {
         let there = Fetch { path: &level.path, ..*fetch };
         let Some(image) = described(&there).await? else { continue };
@@ -138,6 +179,25 @@ async fn part(fetch: &Fetch<'_>, asked: Image) -> Result<Source> {
     tiles(fetch, &view, asked).await
 }
 
+/// The instances of the series; none where the archive cannot search.
+async fn instances(fetch: &Fetch<'_>) -> Result<Vec<(Uid, Metadata)>> {
+    let mut all = Vec::new();
+    let mut found = |instance, attributes| all.push((instance, attributes));
+    let series = fetch.path.series_path();
+    let search = fetch.client.instances_of(&series, &Slide::FIELDS, fetch.caller, &mut found).await;
+    match search {
+        Ok(()) => {}
+        // Which level a picture is drawn from must not depend on luck.
+        Err(error) if error.is_denied() || error.is_transient() => return Err(error.into()),
+        Err(error) => tracing::debug!(kind = error.kind(), "the series cannot be searched"),
+    }
+    Ok(all)
+}
+
+fn path_of(fetch: &Fetch<'_>, instance: Uid) -> InstancePath {
+    fetch.path.series_path().instance(instance)
+}
+
 /// What a search says of an image.
 struct Listed {
     path: InstancePath,
@@ -145,22 +205,11 @@ struct Listed {
     matrix: (u32, u32),
 }
 
-/// The images of the series; none where the archive cannot search.
+/// The images of the series.
 async fn listed(fetch: &Fetch<'_>) -> Result<Vec<Listed>> {
-    let InstancePath { study, series, .. } = fetch.path;
-    let found = fetch.client.instances_of(study, series, &Slide::FIELDS, fetch.caller).await;
-    let found = match found {
-        Ok(found) => found,
-        // Which level a picture is drawn from must not depend on luck.
-        Err(error) if error.is_denied() || error.is_transient() => return Err(error.into()),
-        Err(error) => {
-            tracing::debug!(kind = error.kind(), "the series cannot be searched");
-            Vec::new()
-        }
-    };
     let (mut listed, mut unclear) = (Vec::new(), Vec::new());
-    for FoundInstance { instance, attributes } in found {
-        let path = InstancePath { study: study.clone(), series: series.clone(), instance };
+    for (instance, attributes) in instances(fetch).await? {
+        let path = path_of(fetch, instance);
         match (flavour(&attributes.dataset), total_matrix(&attributes.dataset)) {
             (Some(flavour), Some(matrix)) => listed.push(Listed { path, flavour, matrix }),
             _ => unclear.push(path),
@@ -172,6 +221,38 @@ async fn listed(fetch: &Fetch<'_>) -> Result<Vec<Listed>> {
         listed.extend(image?);
     }
     Ok(listed)
+}
+
+/// A part of a concatenation, together with the others.
+async fn joined(fetch: &Fetch<'_>, mut image: Image) -> Result<Image> {
+    let Some(whole) = image.slide().concatenation().map(str::to_owned) else { return Ok(image) };
+    let missing = image.slide().missing_parts().map_or(MOST_PARTS, |n| n as usize);
+    let mut others: Vec<_> = instances(fetch).await?;
+    others.retain(|(_, attributes)| {
+        let dataset = &attributes.dataset;
+        let matrix = total_matrix(dataset).is_none_or(|matrix| matrix == image.slide().matrix());
+        matrix && concatenation(dataset).is_none_or(|uid| uid == whole)
+    });
+    // Who names the concatenation before who may merely not have been asked for it.
+    others.sort_by_key(|(_, attributes)| concatenation(&attributes.dataset).is_none());
+    let paths = others.into_iter().map(|(instance, _)| path_of(fetch, instance));
+    let paths = paths.filter(|path| path != image.path()).take(MOST_PARTS);
+    let asked = paths.map(|path| part_of(fetch, path, &whole)).collect::<Vec<_>>();
+    let mut asked = stream::iter(asked).buffered(AT_ONCE);
+    while image.others.len() < missing
+        && let Some(part) = asked.next().await
+    {
+        image.others.extend(part?);
+    }
+    drop(asked);
+    image.joined = Slide::joined(image.parts().map(|part| part.slide().clone()).collect());
+    Ok(image)
+}
+
+/// The instance at `path`, if it is a part of this concatenation.
+async fn part_of(fetch: &Fetch<'_>, path: InstancePath, whole: &str) -> Result<Option<Part>> {
+    let image = described(&Fetch { path: &path, ..*fetch }).await?;
+    Ok(image.map(|image| image.part).filter(|part| part.slide().concatenation() == Some(whole)))
 }
 
 async fn look_up(fetch: &Fetch<'_>, path: InstancePath) -> Result<Option<Listed>> {
@@ -210,49 +291,114 @@ async fn open(fetch: &Fetch<'_>) -> Result<Option<Image>> {
 
 /// The tiles of `image` that `view` needs.
 async fn tiles(fetch: &Fetch<'_>, view: &View, image: Image) -> Result<Source> {
-    let fetch = &Fetch { path: &image.path, ..*fetch };
+    let fetch = &Fetch { path: &image.path().clone(), ..*fetch };
+    let mut image = joined(fetch, image).await?;
     let cut = view.cut(image.slide(), &fetch.limits)?;
-    let (slide, metadata) = match image.held {
-        Held::File { file, .. } => return Ok(file.source(cut)?),
-        Held::Metadata { slide, metadata } => (slide, metadata),
-    };
-    let metadata = fetch.complete(metadata).await;
-    let attributes = ImageAttributes::of_frame(&metadata.dataset, cut.attributes_frame());
-    if let Ok(mut attributes) = attributes
-        && let Some(tiles) = frames(fetch, &cut, &slide).await?
-    {
-        if metadata.bulk.iter().any(is_table) {
-            attributes.warnings.push("a table or profile could not be fetched".to_owned());
+    let drawn = match pieces(fetch, &cut, &mut image).await? {
+        Some(drawn) => Some(drawn),
+        // Some archives leave attributes out of their metadata, or give no frames; the files have both.
+        None => {
+            open_needed(fetch, &cut, &mut image).await?;
+            pieces(fetch, &cut, &mut image).await?
         }
-        return Ok(cut.source(attributes, tiles));
+    };
+    let (mut attributes, tiles) = drawn.ok_or(RenderError::NotAnImage)?;
+    if let Some(missing) = image.slide().missing_parts().filter(|&missing| missing > 0) {
+        let warning =
+            format!("parts of the slide's concatenation are missing ({missing}), and blank");
+        attributes.warnings.push(warning);
     }
-    // Some archives leave attributes out of their metadata, or give no frames; the file has both.
-    let file = SlideFile::open(&fetch.whole().await?, &fetch.limits)?;
-    Ok(file.ok_or(RenderError::NotAnImage)?.source(cut)?)
+    Ok(cut.source(attributes, tiles))
 }
 
 type EncodedTile = (TransferSyntax, bytes::Bytes);
 
-/// The frames of a cut, in its order; `None` where the archive does not give them, or not what they are.
-async fn frames(fetch: &Fetch<'_>, cut: &Cut, slide: &Slide) -> Result<Option<Vec<EncodedTile>>> {
+/// The attributes and the tiles of a cut, these in its order; `None` where metadata or frames do not
+/// suffice and whole files may.
+async fn pieces(
+    fetch: &Fetch<'_>,
+    cut: &Cut,
+    image: &mut Image,
+) -> Result<Option<(ImageAttributes, Vec<EncodedTile>)>> {
+    let first = cut.places.first().map(|place| place.frame);
+    let Some(attributes) = attributes(fetch, first, image).await? else { return Ok(None) };
     // Sixteen bits of three samples, and what a codestream that compresses badly has beyond it.
-    let largest = slide.tile_pixels().saturating_mul(8).saturating_add(OVERHEAD);
-    let wanted: Vec<FrameNumber> = cut.places.iter().map(|place| place.frame).collect();
-    let ask = |frame| fetch.client.frame_up_to(largest, fetch.path, frame, fetch.caller);
-    let mut answers = stream::iter(wanted.into_iter().map(ask)).buffered(AT_ONCE);
+    let largest = image.slide().tile_pixels().saturating_mul(8).saturating_add(OVERHEAD);
+    let places = cut.places.iter().filter_map(|place| image.locate(place.frame));
+    let one = |(part, frame)| piece(fetch, part, frame, &attributes, largest);
+    let asked = places.map(one).collect::<Vec<_>>();
+    let mut answers = stream::iter(asked).buffered(AT_ONCE);
     let (mut tiles, mut sum) = (Vec::new(), 0);
     while let Some(answer) = answers.next().await {
-        let frame = match answer {
-            Ok(frame) => frame,
-            Err(error) if is_final(&error) => return Err(error.into()),
-            Err(_) => return Ok(None),
-        };
-        sum += frame.bytes.len() as u64;
+        let Some((transfer_syntax, bytes)) = answer? else { return Ok(None) };
+        sum += bytes.len() as u64;
         if sum > fetch.limits.source_bytes {
             return Err(UpstreamError::TooLarge { limit: fetch.limits.source_bytes }.into());
         }
-        let Some(transfer_syntax) = frame.transfer_syntax else { return Ok(None) };
-        tiles.push((transfer_syntax, frame.bytes));
+        tiles.push((transfer_syntax, bytes));
     }
-    Ok(Some(tiles))
+    drop(answers);
+    Ok((tiles.len() == cut.places.len()).then_some((attributes, tiles)))
+}
+
+/// The attributes of the tiles: those of the frame `first`, or of any where no tile is needed.
+async fn attributes(
+    fetch: &Fetch<'_>,
+    first: Option<FrameNumber>,
+    image: &mut Image,
+) -> Result<Option<ImageAttributes>> {
+    let holder =
+        |part: &&mut Part| first.is_none_or(|frame| part.slide().own_frame(frame).is_some());
+    let Some(part) = image.parts_mut().find(holder) else { return Ok(None) };
+    let frame = first.and_then(|frame| part.slide().own_frame(frame)).unwrap_or(FrameNumber::FIRST);
+    let metadata = match &mut part.held {
+        Held::File { file, .. } => return Ok(Some(file.attributes(frame)?)),
+        Held::Metadata { metadata, .. } => metadata,
+    };
+    Fetch { path: &part.path, ..*fetch }.fill_in(metadata).await;
+    let Ok(mut attributes) = ImageAttributes::of_frame(&metadata.dataset, frame) else {
+        return Ok(None);
+    };
+    if metadata.bulk.iter().any(is_table) {
+        attributes.warnings.push("a table or profile could not be fetched".to_owned());
+    }
+    Ok(Some(attributes))
+}
+
+/// A tile; `None` where the archive does not give it, or not what it is.
+async fn piece(
+    fetch: &Fetch<'_>,
+    part: &Part,
+    frame: FrameNumber,
+    attributes: &ImageAttributes,
+    largest: u64,
+) -> Result<Option<EncodedTile>> {
+    if let Held::File { file, .. } = &part.held {
+        return Ok(Some(file.tile(frame, attributes)?));
+    }
+    match fetch.client.frame_up_to(largest, &part.path, frame, fetch.caller).await {
+        Ok(frame) => Ok(frame.transfer_syntax.map(|syntax| (syntax, frame.bytes))),
+        Err(error) if is_final(&error) => Err(error.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Fetches the files of the parts that a cut needs.
+async fn open_needed(fetch: &Fetch<'_>, cut: &Cut, image: &mut Image) -> Result<()> {
+    let mut held = 0;
+    for part in image.parts_mut() {
+        let needed = cut.places.is_empty()
+            || cut.places.iter().any(|place| part.slide().own_frame(place.frame).is_some());
+        if !needed || matches!(part.held, Held::File { .. }) {
+            continue;
+        }
+        let bytes = Fetch { path: &part.path, ..*fetch }.whole().await?;
+        held += bytes.len() as u64;
+        if held > fetch.limits.source_bytes {
+            return Err(UpstreamError::TooLarge { limit: fetch.limits.source_bytes }.into());
+        }
+        let file = SlideFile::open(&bytes, &fetch.limits)?.ok_or(RenderError::NotAnImage)?;
+        part.held = Held::File { file, bytes };
+    }
+    Ok(())
 }

@@ -1,24 +1,29 @@
 //! What a picture is drawn from, fetched with as few round trips and bytes as it can be.
 //!
 //! - An instance is fetched whole where it is small, as most are: one round trip, and the file knows
-//!   everything about itself. A large one (multi-frame, mostly) gives its metadata and one frame.
+//!   everything about itself. A large one (multi-frame, mostly) gives its metadata and single frames.
 //! - A frame is asked for together with the metadata, at the same time.
 //! - Lookup tables, palettes, profiles and overlays that the metadata name by URI are fetched too.
 //! - A slide that is tiled takes its own way (`slide`): a preview, or tiles.
 //! - Where an archive does not give frames, or not enough beside them, the whole object is fetched
 //!   after all (R7.8), bounded by `max_source_bytes`.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use core_render::{
-    FrameChoice, Framing, ImageAttributes, Limits, RenderError, Slide, SlideFile, Source,
-    frames_cannot_be_cut, number_of_frames, representative_frame,
+    Category, Cine, EncodedFrame, FileAttributes, FrameChoice, Framing, ImageAttributes, Labels,
+    Limits, RenderError, Slide, SlideFile, Source, frame_delays, frames_cannot_be_cut,
+    number_of_frames, representative_frame,
 };
+use dicom_object::InMemDicomObject;
 use dicomweb_types::{FrameNumber, InstancePath};
+use futures_util::{StreamExt, stream};
+use tokio::sync::OnceCell;
 use wadors_client::{
     BulkDataRef, Caller, Client, Frame, InstanceAnswer, Metadata, SizeLimit, UpstreamError,
 };
 
-use crate::plan::Plan;
 use crate::route::Kind;
 use crate::slide::{self, Image};
 
@@ -30,6 +35,9 @@ pub(crate) const SMALL: u64 = 32 << 20;
 const MOST_TABLES: usize = 16;
 const LARGEST_TABLE: u64 = 8 << 20;
 
+/// Frames of one animation asked for at once.
+const AT_ONCE: usize = 6;
+
 /// Why there is nothing to draw from.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
@@ -38,25 +46,12 @@ pub(crate) enum SourceError {
     /// The metadata already tell that there will be no picture.
     #[error(transparent)]
     Render(#[from] RenderError),
+    /// R2.11.
+    #[error("a presentation state has no frames; ask for the instance itself")]
+    StateHasNoFrames,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, SourceError>;
-
-/// Fetches what `plan` draws, on behalf of `caller`.
-pub(crate) async fn fetch(
-    client: &Client,
-    plan: &Plan,
-    limits: Limits,
-    caller: &Caller,
-) -> Result<Source> {
-    let Plan { resource, spec } = plan;
-    let (kind, framing, path) = (resource.kind, spec.framing, &resource.instance);
-    let fetch = Fetch { client, path, caller, kind, framing, limits };
-    match resource.frame {
-        None => fetch.representative().await,
-        Some(frame) => fetch.frame(frame).await,
-    }
-}
 
 /// What is wanted of one instance.
 #[derive(Clone, Copy)]
@@ -69,35 +64,182 @@ pub(crate) struct Fetch<'a> {
     pub(crate) limits: Limits,
 }
 
+/// An instance that was fetched as far as it takes to know what it is.
+pub(crate) struct Opened {
+    pub(crate) path: InstancePath,
+    held: Held,
+    category: Category,
+    /// How long it took.
+    pub(crate) took: Duration,
+    /// The whole object, where it had to be fetched after all.
+    whole: OnceCell<Bytes>,
+}
+
+enum Held {
+    File { bytes: Bytes, file: FileAttributes },
+    Metadata(Metadata),
+}
+
+/// Which part of an instance is drawn.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Which {
+    Representative,
+    Frame(FrameNumber),
+    /// These, as an animation.
+    Cine(Vec<FrameNumber>),
+}
+
+impl Opened {
+    pub(crate) fn dataset(&self) -> &InMemDicomObject {
+        match &self.held {
+            Held::File { file, .. } => &file.dataset,
+            Held::Metadata(metadata) => &metadata.dataset,
+        }
+    }
+
+    pub(crate) fn category(&self) -> Category {
+        self.category
+    }
+
+    /// The texts of an annotation, which files hold themselves.
+    pub(crate) fn labels(&self, frame: FrameNumber) -> Option<Labels> {
+        match &self.held {
+            Held::File { .. } => None,
+            Held::Metadata(metadata) => Some(Labels::of(&metadata.dataset, frame)),
+        }
+    }
+
+    fn of_file(path: &InstancePath, bytes: Bytes, limits: &Limits) -> Result<Self> {
+        let file = FileAttributes::read(&bytes, limits)?;
+        let category = Category::of(&file.dataset, Some(&file.transfer_syntax));
+        let (path, whole) = (path.clone(), OnceCell::new());
+        let took = Duration::ZERO;
+        Ok(Self { path, held: Held::File { bytes, file }, category, took, whole })
+    }
+}
+
 impl Fetch<'_> {
-    async fn representative(&self) -> Result<Source> {
+    /// The instance, as a file where it is small.
+    pub(crate) async fn open(&self) -> Result<Opened> {
+        let asked = Instant::now();
+        let opened = self.opened().await?;
+        Ok(Opened { took: asked.elapsed(), ..opened })
+    }
+
+    async fn opened(&self) -> Result<Opened> {
         let size = SizeLimit::Bytes(SMALL);
         if let InstanceAnswer::Whole(bytes) =
             self.client.instance(self.path, self.caller, size).await?
         {
-            return self.of_file(bytes).await;
+            return Opened::of_file(self.path, bytes, &self.limits);
         }
-        let Ok(metadata) = self.client.metadata(self.path, self.caller).await else {
-            return self.of_file(self.whole().await?).await;
+        let metadata = match self.client.metadata(self.path, self.caller).await {
+            Ok(metadata) => self.complete(metadata).await,
+            Err(error) if is_final(&error) => return Err(error.into()),
+            Err(_) => return Opened::of_file(self.path, self.whole().await?, &self.limits),
         };
-        match Slide::of(&metadata.dataset) {
-            Some(slide) => slide::source(self, Image::described(self.path, slide, metadata)).await,
-            None => self.described(metadata).await,
+        let category = Category::of(&metadata.dataset, None);
+        let (path, whole) = (self.path.clone(), OnceCell::new());
+        let took = Duration::ZERO;
+        Ok(Opened { path, held: Held::Metadata(metadata), category, took, whole })
+    }
+
+    /// What `which` of an instance is drawn from.
+    pub(crate) async fn source(&self, opened: &Opened, which: &Which) -> Result<Source> {
+        match which {
+            Which::Representative => self.representative(opened).await,
+            Which::Frame(frame) => self.frame_of(opened, *frame).await,
+            Which::Cine(frames) => self.cine(opened, frames).await,
         }
     }
 
-    async fn of_file(&self, bytes: Bytes) -> Result<Source> {
-        match SlideFile::open(&bytes, &self.limits)? {
-            Some(file) => slide::source(self, Image::in_hand(self.path, file, bytes)).await,
-            None => Ok(Source::File { bytes, frame: FrameChoice::Representative }),
+    async fn representative(&self, opened: &Opened) -> Result<Source> {
+        match &opened.held {
+            Held::File { bytes, file } => {
+                let is_slide = Slide::of(&file.dataset).is_some();
+                let slide = if is_slide { SlideFile::open(bytes, &self.limits)? } else { None };
+                match slide {
+                    Some(file) => {
+                        slide::source(self, Image::in_hand(self.path, file, bytes.clone())).await
+                    }
+                    None => Ok(Source::File {
+                        bytes: bytes.clone(),
+                        frame: FrameChoice::Representative,
+                    }),
+                }
+            }
+            Held::Metadata(metadata) => match Slide::of(&metadata.dataset) {
+                Some(slide) => {
+                    let image = Image::described(self.path, slide, metadata.clone());
+                    slide::source(self, image).await
+                }
+                None => self.frame_of(opened, representative_frame(&metadata.dataset)).await,
+            },
         }
     }
 
-    /// The representative frame of an instance whose metadata are known.
+    /// A frame of an instance that is known.
+    async fn frame_of(&self, opened: &Opened, frame: FrameNumber) -> Result<Source> {
+        let metadata = match &opened.held {
+            Held::File { bytes, file } => {
+                self.may_show(Slide::of(&file.dataset).as_ref())?;
+                let (bytes, frame) = (bytes.clone(), FrameChoice::Number(frame));
+                return Ok(Source::File { bytes, frame });
+            }
+            Held::Metadata(metadata) => metadata,
+        };
+        self.may_show(Slide::of(&metadata.dataset).as_ref())?;
+        if opened.whole.get().is_none() {
+            let pixels = self.client.frame(self.path, frame, self.caller).await;
+            if let Some(source) = assemble(metadata, pixels, frame)? {
+                return Ok(source);
+            }
+        }
+        let bytes = self.file(opened).await?;
+        Ok(Source::File { bytes, frame: FrameChoice::Number(frame) })
+    }
+
+    /// The whole file of an instance, fetched once.
+    pub(crate) async fn file(&self, opened: &Opened) -> Result<Bytes> {
+        match &opened.held {
+            Held::File { bytes, .. } => Ok(bytes.clone()),
+            Held::Metadata(_) => Ok(opened.whole.get_or_try_init(|| self.whole()).await?.clone()),
+        }
+    }
+
+    /// Frames of an instance that is known, for an animation.
+    async fn cine(&self, opened: &Opened, frames: &[FrameNumber]) -> Result<Source> {
+        let delays = frame_delays(opened.dataset(), frames);
+        let ask = |frame| self.frame_of(opened, frame);
+        let mut answers = stream::iter(frames.iter().copied().map(ask)).buffered(AT_ONCE);
+        let (mut encoded, mut sum) = (Vec::new(), 0);
+        while let Some(source) = answers.next().await {
+            match source? {
+                Source::Frame { attributes, transfer_syntax, bytes } => {
+                    sum += bytes.len() as u64;
+                    if sum > self.limits.source_bytes {
+                        return Err(
+                            UpstreamError::TooLarge { limit: self.limits.source_bytes }.into()
+                        );
+                    }
+                    encoded.push(EncodedFrame { attributes: *attributes, transfer_syntax, bytes });
+                }
+                Source::File { bytes, .. } => {
+                    let cine = Cine::File { bytes, frames: frames.to_vec() };
+                    return Ok(Source::Cine(Box::new(cine)));
+                }
+                other => return Ok(other),
+            }
+        }
+        Ok(Source::Cine(Box::new(Cine::Frames { frames: encoded, delays })))
+    }
+
+    /// The representative frame of an image whose metadata are known.
     pub(crate) async fn described(&self, metadata: Metadata) -> Result<Source> {
         let frame = representative_frame(&metadata.dataset);
+        let metadata = self.complete(metadata).await;
         let pixels = self.client.frame(self.path, frame, self.caller).await;
-        match assemble(Ok(self.complete(metadata).await), pixels, frame)? {
+        match assemble(&metadata, pixels, frame)? {
             Some(source) => Ok(source),
             None => {
                 let bytes = self.whole().await?;
@@ -106,25 +248,35 @@ impl Fetch<'_> {
         }
     }
 
-    async fn frame(&self, frame: FrameNumber) -> Result<Source> {
+    /// One frame of an instance of which nothing is known, with the texts of an annotation.
+    pub(crate) async fn frame(&self, frame: FrameNumber) -> Result<(Source, Option<Labels>)> {
         let (metadata, pixels) = tokio::join!(
             self.client.metadata(self.path, self.caller),
             self.client.frame(self.path, frame, self.caller),
         );
-        let metadata = match metadata {
+        match metadata {
             Ok(metadata) => {
+                self.has_frames(Category::of(&metadata.dataset, None))?;
                 self.may_show(Slide::of(&metadata.dataset).as_ref())?;
-                Ok(self.complete(metadata).await)
+                let metadata = self.complete(metadata).await;
+                if let Some(source) = assemble(&metadata, pixels, frame)? {
+                    return Ok((source, Some(Labels::of(&metadata.dataset, frame))));
+                }
             }
-            Err(error) => Err(error),
-        };
-        match assemble(metadata, pixels, frame)? {
-            Some(source) => Ok(source),
-            None => {
-                let bytes = self.whole().await?;
-                let slide = SlideFile::open(&bytes, &self.limits)?;
-                self.may_show(slide.as_ref().map(SlideFile::slide))?;
-                Ok(Source::File { bytes, frame: FrameChoice::Number(frame) })
+            Err(error) if error.is_absent() || is_final(&error) => return Err(error.into()),
+            Err(_) => {}
+        }
+        let opened = Opened::of_file(self.path, self.whole().await?, &self.limits)?;
+        self.has_frames(opened.category)?;
+        Ok((self.frame_of(&opened, frame).await?, None))
+    }
+
+    fn has_frames(&self, category: Category) -> Result<()> {
+        match category {
+            Category::SingleFrame | Category::MultiFrame(_) | Category::Video => Ok(()),
+            Category::PresentationState => Err(SourceError::StateHasNoFrames),
+            Category::Report | Category::Document | Category::Other => {
+                Err(RenderError::NotAnImage.into())
             }
         }
     }
@@ -140,6 +292,12 @@ impl Fetch<'_> {
     /// Fetches what the metadata only point at, as far as it changes the picture. What cannot be had
     /// stays on their list.
     pub(crate) async fn complete(&self, mut metadata: Metadata) -> Metadata {
+        self.fill_in(&mut metadata).await;
+        metadata
+    }
+
+    /// The same in place.
+    pub(crate) async fn fill_in(&self, metadata: &mut Metadata) {
         let wanted: Vec<_> = metadata.bulk.iter().filter(|bulk| is_table(bulk)).cloned().collect();
         for reference in wanted.iter().take(MOST_TABLES) {
             let bulk = self.client.bulk_data(self.path, reference, self.caller, LARGEST_TABLE);
@@ -148,7 +306,6 @@ impl Fetch<'_> {
                 Err(error) => tracing::debug!(kind = error.kind(), "no bulk data"),
             }
         }
-        metadata
     }
 
     /// The whole object, whatever its size.
@@ -162,15 +319,10 @@ impl Fetch<'_> {
 
 /// Metadata and a frame → a source; `None` where they do not suffice and the whole object may.
 fn assemble(
-    metadata: std::result::Result<Metadata, UpstreamError>,
+    metadata: &Metadata,
     pixels: std::result::Result<Frame, UpstreamError>,
     frame: FrameNumber,
 ) -> Result<Option<Source>> {
-    let metadata = match metadata {
-        Ok(metadata) => metadata,
-        Err(error) if error.is_absent() || is_final(&error) => return Err(error.into()),
-        Err(_) => return Ok(None),
-    };
     let attributes = match ImageAttributes::of_frame(&metadata.dataset, frame) {
         Ok(attributes) => attributes,
         Err(RenderError::NotAnImage) => return Err(RenderError::NotAnImage.into()),
@@ -226,7 +378,7 @@ mod tests {
 
     use super::*;
 
-    fn metadata(extra: Value) -> std::result::Result<Metadata, UpstreamError> {
+    fn metadata(extra: Value) -> Metadata {
         let mut object = json!({
             "00280002": {"vr": "US", "Value": [1]},
             "00280004": {"vr": "CS", "Value": ["MONOCHROME2"]},
@@ -241,7 +393,7 @@ mod tests {
         if let (Value::Object(all), Value::Object(extra)) = (&mut object, extra) {
             all.extend(extra);
         }
-        Metadata::from_json(&json!([object]))
+        Metadata::from_json(&json!([object])).unwrap()
     }
 
     fn pixels(
@@ -262,52 +414,51 @@ mod tests {
 
     #[test]
     fn metadata_and_a_frame_make_a_source() {
-        let source = assemble(metadata(json!({})), pixels(NATIVE), frame(3)).unwrap().unwrap();
+        let source = assemble(&metadata(json!({})), pixels(NATIVE), frame(3)).unwrap().unwrap();
         assert!(matches!(source, Source::Frame { attributes, .. } if attributes.frame == frame(3)));
     }
 
     #[test]
     fn archives_without_frames_are_asked_for_the_object() {
         for code in [400, 404, 406, 415, 500, 501] {
-            let outcome = assemble(metadata(json!({})), Err(status(code)), frame(3));
+            let outcome = assemble(&metadata(json!({})), Err(status(code)), frame(3));
             assert!(matches!(outcome, Ok(None)), "{code}");
         }
         for (metadata, pixels) in [
             (metadata(json!({})), pixels(None)),
-            (Err(status(500)), pixels(NATIVE)),
-            (Err(status(406)), Err(status(406))),
             (metadata(json!({"00280100": {"vr": "US", "Value": [1]}})), pixels(NATIVE)),
             (metadata(json!({"00281201": {"vr": "OW", "BulkDataURI": "x"}})), pixels(NATIVE)),
             (metadata(json!({"60003000": {"vr": "OW", "BulkDataURI": "x"}})), pixels(NATIVE)),
             (metadata(json!({"00280101": {"vr": "US"}, "00280100": {"vr": "US"}})), pixels(NATIVE)),
         ] {
-            assert!(matches!(assemble(metadata, pixels, frame(1)), Ok(None)));
+            assert!(matches!(assemble(&metadata, pixels, frame(1)), Ok(None)));
         }
     }
 
     #[test]
     fn a_frame_out_of_range_is_that_whatever_the_archive_says() {
         for code in [400, 404, 500] {
-            let outcome = assemble(metadata(json!({})), Err(status(code)), frame(4));
+            let outcome = assemble(&metadata(json!({})), Err(status(code)), frame(4));
             let Err(SourceError::Render(error)) = outcome else { panic!("{code}") };
             assert_eq!(error, RenderError::FrameOutOfRange { frame: frame(4), frames: 3 });
         }
     }
 
     #[test]
-    fn refusals_absence_and_outages_are_final() {
-        for code in [401, 403, 404, 410, 429, 503] {
-            let outcome = assemble(Err(status(code)), Err(status(code)), frame(1));
+    fn refusals_and_outages_are_final() {
+        for code in [401, 403, 429, 503] {
+            let outcome = assemble(&metadata(json!({})), Err(status(code)), frame(1));
             assert!(matches!(outcome, Err(SourceError::Upstream(e)) if e.status() == Some(code)));
         }
-        let outcome = assemble(metadata(json!({})), Err(UpstreamError::Timeout), frame(1));
+        let outcome = assemble(&metadata(json!({})), Err(UpstreamError::Timeout), frame(1));
         assert!(matches!(outcome, Err(SourceError::Upstream(UpstreamError::Timeout))));
     }
 
     #[test]
     fn an_object_without_pixels_is_no_image() {
-        let report = Metadata::from_json(&json!([{"00080060": {"vr": "CS", "Value": ["SR"]}}]));
-        let outcome = assemble(report, Err(status(404)), frame(1));
+        let report = json!([{"00080060": {"vr": "CS", "Value": ["SR"]}}]);
+        let report = Metadata::from_json(&report).unwrap();
+        let outcome = assemble(&report, Err(status(404)), frame(1));
         assert!(matches!(outcome, Err(SourceError::Render(RenderError::NotAnImage))));
     }
 }

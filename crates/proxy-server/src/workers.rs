@@ -21,10 +21,11 @@ pub(crate) struct Workers {
     slots: Arc<Semaphore>,
 }
 
-/// The right of one request to be under way, and later to draw one picture.
-#[derive(Debug)]
+/// The right of one request to be under way. Its clones are the same place: a request for many pictures
+/// takes one.
+#[derive(Clone, Debug)]
 pub(crate) struct Place {
-    place: OwnedSemaphorePermit,
+    place: Arc<OwnedSemaphorePermit>,
     turns: Arc<Semaphore>,
     slots: Arc<Semaphore>,
 }
@@ -32,7 +33,7 @@ pub(crate) struct Place {
 /// The right to fetch from the archive, and to hold what was fetched.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    place: OwnedSemaphorePermit,
+    place: Arc<OwnedSemaphorePermit>,
     turn: OwnedSemaphorePermit,
     slots: Arc<Semaphore>,
     waited: Duration,
@@ -73,10 +74,19 @@ impl Workers {
         Self { places, turns, slots }
     }
 
+    /// Does work that is none of drawing, once a slot is free.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> core_render::Result<T> + Send + 'static,
+    ) -> Result<T, WorkError> {
+        let slot = self.slots.clone().acquire_owned().await.map_err(|_| WorkError::Broke)?;
+        in_slot(slot, work).await
+    }
+
     /// A place, if there is one.
     pub(crate) fn admit(&self) -> Result<Place, Overloaded> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| Overloaded)?;
-        Ok(Place { place, turns: self.turns.clone(), slots: self.slots.clone() })
+        Ok(Place { place: Arc::new(place), turns: self.turns.clone(), slots: self.slots.clone() })
     }
 }
 
@@ -94,20 +104,34 @@ impl Turn {
     /// Draws, once a slot is free. Dropped before that, nothing is drawn; afterwards the work ends by
     /// itself and holds its slot until then.
     pub(crate) async fn run(self, job: RenderJob) -> Result<Rendered, WorkError> {
+        let waited = self.waited;
         let waiting = Instant::now();
+        self.work(move || draw(&job, waited + waiting.elapsed())).await
+    }
+
+    /// Does other work in the same way.
+    pub(crate) async fn work<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> core_render::Result<T> + Send + 'static,
+    ) -> Result<T, WorkError> {
         let slot = self.slots.acquire_owned().await.map_err(|_| WorkError::Broke)?;
-        let queue = self.waited + waiting.elapsed();
-        let place = self.place;
         drop(self.turn);
-        let work = tokio::task::spawn_blocking(move || {
-            let _held = (place, slot);
-            draw(&job, queue)
-        });
-        work.await.map_err(|_| WorkError::Broke)?
+        in_slot((self.place, slot), work).await
     }
 }
 
-fn draw(job: &RenderJob, queue: Duration) -> Result<Rendered, WorkError> {
+async fn in_slot<T: Send + 'static>(
+    held: impl Send + 'static,
+    work: impl FnOnce() -> core_render::Result<T> + Send + 'static,
+) -> Result<T, WorkError> {
+    let work = tokio::task::spawn_blocking(move || {
+        let _held = held;
+        work()
+    });
+    Ok(work.await.map_err(|_| WorkError::Broke)??)
+}
+
+fn draw(job: &RenderJob, queue: Duration) -> core_render::Result<Rendered> {
     let mut clock = StageClock::default();
     let picture = core_render::render(job, &mut |stage| clock.begin(stage))?;
     clock.end();
