@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::{Answer, ScriptedOrigin};
 
 const CT_IMAGE: &str = "1.2.840.10008.5.1.4.1.1.2";
+const GRAYSCALE_STATE: &str = "1.2.840.10008.5.1.4.1.1.11.1";
 const EXPLICIT_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1";
 
 /// A monochrome, uncompressed, 8-bit image whose pixels the test chooses.
@@ -56,17 +57,24 @@ impl TestImage {
 
     /// A file as of PS3.10, Explicit VR Little Endian.
     pub fn file(&self) -> Vec<u8> {
-        let mut meta = Vec::new();
-        element(&mut meta, 0x0002, 0x0001, b"OB", &[0, 1]);
-        text(&mut meta, 0x0002, 0x0002, b"UI", CT_IMAGE);
-        text(&mut meta, 0x0002, 0x0003, b"UI", self.path.instance.as_str());
-        text(&mut meta, 0x0002, 0x0010, b"UI", EXPLICIT_LITTLE_ENDIAN);
-        text(&mut meta, 0x0002, 0x0012, b"UI", "2.25.1");
-        let mut file = vec![0; 128];
-        file.extend(b"DICM");
-        element(&mut file, 0x0002, 0x0000, b"UL", &(meta.len() as u32).to_le_bytes());
-        file.extend(meta);
+        let mut file = file_start(CT_IMAGE, self.path.instance.as_str());
         self.data_set(&mut file);
+        file
+    }
+
+    /// A file with a grayscale presentation state of this image that inverts it and does nothing else.
+    pub fn inverting_state(&self) -> Vec<u8> {
+        let mut image = Vec::new();
+        text(&mut image, 0x0008, 0x1150, b"UI", CT_IMAGE);
+        text(&mut image, 0x0008, 0x1155, b"UI", self.path.instance.as_str());
+        let mut series = Vec::new();
+        sequence_of_one(&mut series, 0x0008, 0x1140, &image);
+        text(&mut series, 0x0020, 0x000E, b"UI", self.path.series.as_str());
+        let mut file = file_start(GRAYSCALE_STATE, "2.25.1001.2.9");
+        text(&mut file, 0x0008, 0x0016, b"UI", GRAYSCALE_STATE);
+        text(&mut file, 0x0008, 0x0018, b"UI", "2.25.1001.2.9");
+        sequence_of_one(&mut file, 0x0008, 0x1115, &series);
+        text(&mut file, 0x2050, 0x0020, b"CS", "INVERSE");
         file
     }
 
@@ -142,6 +150,28 @@ impl TestImage {
     }
 }
 
+/// Preamble and meta group.
+fn file_start(class: &str, instance: &str) -> Vec<u8> {
+    let mut meta = Vec::new();
+    element(&mut meta, 0x0002, 0x0001, b"OB", &[0, 1]);
+    text(&mut meta, 0x0002, 0x0002, b"UI", class);
+    text(&mut meta, 0x0002, 0x0003, b"UI", instance);
+    text(&mut meta, 0x0002, 0x0010, b"UI", EXPLICIT_LITTLE_ENDIAN);
+    text(&mut meta, 0x0002, 0x0012, b"UI", "2.25.1");
+    let mut file = vec![0; 128];
+    file.extend(b"DICM");
+    element(&mut file, 0x0002, 0x0000, b"UL", &(meta.len() as u32).to_le_bytes());
+    file.extend(meta);
+    file
+}
+
+fn sequence_of_one(out: &mut Vec<u8>, group: u16, number: u16, content: &[u8]) {
+    let mut item = vec![0xFE, 0xFF, 0x00, 0xE0];
+    item.extend((content.len() as u32).to_le_bytes());
+    item.extend(content);
+    element(out, group, number, b"SQ", &item);
+}
+
 fn text(out: &mut Vec<u8>, group: u16, number: u16, vr: &[u8; 2], value: &str) {
     let mut value = value.as_bytes().to_vec();
     if value.len() % 2 == 1 {
@@ -155,7 +185,7 @@ fn element(out: &mut Vec<u8>, group: u16, number: u16, vr: &[u8; 2], value: &[u8
     out.extend(number.to_le_bytes());
     out.extend(vr);
     let length = (value.len() + value.len() % 2) as u32;
-    if vr == b"OB" {
+    if matches!(vr, b"OB" | b"SQ") {
         out.extend([0, 0]);
         out.extend(length.to_le_bytes());
     } else {

@@ -16,18 +16,27 @@
 // A harness stops a test where it cannot go on, with the reason.
 #![allow(clippy::unwrap_used)]
 
+mod between;
+mod browser;
 mod corpus;
+pub mod decoded;
 mod dicom;
 mod http_client;
 pub mod limits;
+mod multipart;
+mod object;
 mod orthanc;
 pub mod pictures;
 mod proxy;
 mod scripted_origin;
 
+pub use between::{Between, Gate};
+pub use browser::{Browser, Loaded};
 pub use corpus::{Corpus, Entry, Expected, Outcome, Reference};
 pub use dicom::TestImage;
 pub use http_client::{Reply, client, parts, raw_exchange};
+pub use multipart::{Part, PartReader, strict_parts};
+pub use object::{EXPLICIT_LITTLE_ENDIAN, Object, Place};
 pub use orthanc::Orthanc;
 pub use proxy::{Finished, Proxy, lightbox, lightbox_binary, peak_memory};
 pub use scripted_origin::{Answer, Received, ScriptedOrigin, closed_port};

@@ -46,7 +46,7 @@ fn help_and_version_are_answers_and_not_mistakes() {
 #[test]
 fn what_cannot_be_meant_is_2() {
     let folder = folder_with(&TestImage::ramp(8, 8));
-    let mistakes: [&[&str]; 16] = [
+    let mistakes: [&[&str]; 17] = [
         &[],
         &["nonsense"],
         &["serve", "--nonsense"],
@@ -63,6 +63,7 @@ fn what_cannot_be_meant_is_2() {
         &["render", "image.dcm", "out.png", "--viewport", "0,0"],
         &["render", "image.dcm", "out.png", "--frame", "0"],
         &["render", "image.dcm", "out.jpg", "--quality", "101"],
+        &["render", "image.dcm", "out.png", "--annotation", "nonsense"],
     ];
     for arguments in mistakes {
         let done = run(folder.path(), arguments);
@@ -185,6 +186,99 @@ fn options_of_render_are_those_of_the_query() {
 }
 
 #[test]
+fn a_file_of_several_frames_becomes_an_animation_unless_one_is_named() {
+    let pixels: Vec<u8> = [0_u8, 200].iter().flat_map(|&grey| vec![grey; 8 * 8]).collect();
+    let folder = folder_with(&TestImage::new(8, 8, pixels).with_frames(2));
+    let repeats =
+        |file: &[u8], mark: &[u8]| file.windows(mark.len()).filter(|w| *w == mark).count();
+    for (out, head, frame) in
+        [("out.gif", &b"GIF89a"[..], &b"\x21\xF9\x04"[..]), ("out.webp", b"RIFF", b"VP8 ")]
+    {
+        for (more, frames) in [(&[][..], 2), (&["--frame", "2"], 1)] {
+            let done = run(folder.path(), &[&["render", "image.dcm", out], more].concat());
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+            let file = std::fs::read(folder.path().join(out)).unwrap();
+            assert!(file.starts_with(head));
+            assert_eq!(repeats(&file, frame), frames, "{out}");
+        }
+    }
+}
+
+#[test]
+fn profiles_are_embedded_where_asked_and_possible() {
+    let folder = folder_with(&TestImage::ramp(8, 8));
+    let render =
+        |out, profile| run(folder.path(), &["render", "image.dcm", out, "--iccprofile", profile]);
+    for (out, mark) in [
+        ("out.jpg", &b"ICC_PROFILE"[..]),
+        ("out.png", b"iCCP"),
+        ("out.webp", b"ICCP"),
+        ("out.jp2", b"acsp"),
+    ] {
+        for (profile, embedded) in
+            [("no", false), ("yes", true), ("srgb", true), ("adobergb", true), ("rommrgb", true)]
+        {
+            let done = render(out, profile);
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+            let file = std::fs::read(folder.path().join(out)).unwrap();
+            assert_eq!(file.windows(mark.len()).any(|w| w == mark), embedded, "{out} {profile}");
+        }
+    }
+    assert_eq!(render("out.gif", "srgb").code, Some(1));
+    let unknown = render("out.png", "sRGB");
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.stderr.contains("adobergb"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_presentation_state_says_how_its_images_look_and_no_others() {
+    let image = TestImage::ramp(4, 256);
+    let folder = folder_with(&image);
+    std::fs::write(folder.path().join("state.dcm"), image.inverting_state()).unwrap();
+    let draw = |state: &str| {
+        run(folder.path(), &["render", "image.dcm", "out.png", "--presentation-state", state])
+    };
+    let done = draw("state.dcm");
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    let picture =
+        Picture::from_png(&std::fs::read(folder.path().join("out.png")).unwrap()).unwrap();
+    let inverse: Vec<u8> = image.pixels.iter().map(|level| 255 - level).collect();
+    assert_eq!(picture.samples, inverse);
+
+    let mut other = image.clone();
+    other.path.instance = "2.25.1001.2.4".parse().unwrap();
+    std::fs::write(folder.path().join("other.dcm"), other.inverting_state()).unwrap();
+    for (state, why) in [("other.dcm", "does not refer"), ("image.dcm", "no presentation state")] {
+        let done = draw(state);
+        assert_eq!(done.code, Some(1));
+        assert!(done.stderr.contains(why), "{}", done.stderr);
+    }
+    let both = ["render", "image.dcm", "out.png", "--presentation-state", "state.dcm"];
+    let done = run(folder.path(), &[&both[..], &["--window", "1,1,linear"]].concat());
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+}
+
+#[test]
+fn annotations_are_drawn_where_they_are_asked_for() {
+    let image = TestImage::new(256, 256, vec![90; 256 * 256]);
+    let folder = folder_with(&image);
+    let drawn = |annotation| {
+        let arguments = ["render", "image.dcm", "out.png", "--annotation", annotation];
+        let done = run(folder.path(), &arguments);
+        assert_eq!(done.code, Some(0), "{}", done.stderr);
+        let png = std::fs::read(folder.path().join("out.png")).unwrap();
+        (Picture::from_png(&png).unwrap().samples, done.stderr)
+    };
+    let (patient, said) = drawn("patient");
+    assert_eq!(said, "");
+    let top_left = |y: usize| &patient[y * 256..][..100];
+    assert!((0..20).any(|y| top_left(y).iter().any(|&grey| grey > 200)));
+    assert_eq!(patient[256 * 30..], image.pixels[256 * 30..]);
+    let (beside_unknown, said) = drawn("patient,shoe-size");
+    assert!(beside_unknown == patient && said.contains("shoe-size"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_drawn_is_1_and_leaves_nothing_behind() {
     let image = TestImage::ramp(8, 8);
     let folder = folder_with(&image);
@@ -208,6 +302,43 @@ fn what_cannot_be_drawn_is_1_and_leaves_nothing_behind() {
         }
         assert!(!folder.path().join("out.png").exists(), "{arguments:?}");
     }
+}
+
+#[test]
+fn what_is_no_picture_is_written_by_its_ending() {
+    let folder = folder();
+    folder_origin::samples::write(folder.path()).unwrap();
+    let rendered = |file: &str, out: &str| {
+        let done = run(folder.path(), &["render", file, out]);
+        assert_eq!(done.code, Some(0), "{file} {out}: {}", done.stderr);
+        std::fs::read(folder.path().join(out)).unwrap()
+    };
+    let html = String::from_utf8(rendered("head-ct/report.dcm", "report.html")).unwrap();
+    assert!(html.starts_with("<!DOCTYPE html>") && html.contains("bleeding"), "{html}");
+    let text = String::from_utf8(rendered("head-ct/key-image.dcm", "key.txt")).unwrap();
+    assert!(text.starts_with("Of Interest\n") && text.contains("CT Image"), "{text}");
+    let xml = String::from_utf8(rendered("head-ct/report.dcm", "report.xml")).unwrap();
+    assert!(xml.contains("<NativeDicomModel"), "{xml}");
+    assert!(rendered("chest-x-ray/leaflet.dcm", "leaflet.pdf").starts_with(b"%PDF-"));
+}
+
+#[test]
+fn a_file_without_what_the_ending_asks_for_says_so() {
+    let folder = folder_with(&TestImage::ramp(8, 8));
+    for (out, lacks) in [
+        ("out.html", "image.dcm holds no report"),
+        ("out.xml", "image.dcm holds no report"),
+        ("out.pdf", "image.dcm holds no PDF"),
+        ("out.mp4", "image.dcm holds no video"),
+    ] {
+        let done = run(folder.path(), &["render", "image.dcm", out]);
+        assert_eq!(done.code, Some(1), "{out}: {}", done.stderr);
+        assert!(done.stderr.contains(lacks), "{out}: {}", done.stderr);
+        assert!(!folder.path().join(out).exists());
+    }
+    let done = run(folder.path(), &["render", "image.dcm", "out.html", "--frame", "1"]);
+    assert_eq!(done.code, Some(2), "{}", done.stderr);
+    assert!(done.stderr.contains("--frame"), "{}", done.stderr);
 }
 
 // Demo --------------------------------------------------------------------------------------------------

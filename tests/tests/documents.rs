@@ -118,7 +118,7 @@ fn line(line: &str) -> String {
             let others: Vec<&str> = others.map(|(_, word)| *word).collect();
             format!("serve lightbox {}", others.join(" "))
         }
-        task @ ("test" | "check" | "bench" | "pixels") => {
+        task @ ("test" | "check" | "bench" | "pixels" | "conformance") => {
             assert!(run_lists(task), "./run has no task '{task}'");
             format!(": {line}")
         }
@@ -165,7 +165,7 @@ fn servers_go_to_the_background_and_tasks_of_ci_are_left_out() {
 
 #[test]
 fn every_task_of_run_is_listed() {
-    for task in ["demo", "serve", "test", "check", "bench"] {
+    for task in ["demo", "serve", "test", "check", "bench", "conformance"] {
         assert!(run_lists(task), "{task}");
     }
     assert!(!run_lists("nonsense"));

@@ -102,7 +102,9 @@ async fn sample_studies_have_pictures_in_front_of_orthanc() {
     assert!(folder.number_of_instances() >= 7);
     for instance in folder.instances() {
         for resource in ["thumbnail", "rendered", "frames/1/rendered", "frames/1/thumbnail"] {
-            let reply = proxy.get(&format!("/{}/{resource}", instance.path)).await;
+            // Of several frames `*/*` would be a part for each.
+            let path = format!("/{}/{resource}", instance.path);
+            let reply = proxy.get_with(&path, &[("Accept", "image/jpeg")]).await;
             let what =
                 format!("{} {resource}: {} {}", instance.modality, reply.status(), reply.text());
             if instance.number_of_frames > 0 {
@@ -263,7 +265,7 @@ impl Bench {
 
 async fn timed(proxy: &Proxy, path: &str) -> Reply {
     let start = Instant::now();
-    let reply = proxy.get(path).await;
+    let reply = proxy.get_with(path, &[("Accept", "image/jpeg, */*;q=0.1")]).await;
     assert!(start.elapsed() < PATIENCE, "{path} took {:?}", start.elapsed());
     reply
 }
@@ -272,6 +274,11 @@ async fn timed(proxy: &Proxy, path: &str) -> Reply {
 fn complaint(entry: &Entry, resource: &str, reply: &Reply) -> Option<String> {
     let status = reply.status();
     if status == 200 {
+        // A report as text, a document as it is stored.
+        let text = !reply.header("content-type").starts_with("image/");
+        if text && matches!(entry.expected.outcome, Outcome::NotAnImage) {
+            return None;
+        }
         let wanted = !matches!(entry.expected.outcome, Outcome::Error);
         let whole = jpeg_size(&reply.body).is_some() || Picture::from_png(&reply.body).is_ok();
         return match (wanted, whole) {

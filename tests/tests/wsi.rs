@@ -27,19 +27,7 @@ impl Pyramid {
     fn made() -> Self {
         let level = |number: usize| {
             let side = 512 >> number;
-            let scale = 1 << number;
-            let tiles = side / TILE;
-            let pixel = |x: usize, y: usize| {
-                let (x, y) = (x * scale + scale / 2, y * scale + scale / 2);
-                [(x / 2) as u8, (y / 2) as u8, (128.0 + 100.0 * (x as f64 / 40.0).sin()) as u8]
-            };
-            let pixels: Vec<u8> = (0..tiles * tiles)
-                .flat_map(|tile| (0..TILE * TILE).map(move |p| (tile, p)))
-                .flat_map(|(tile, p)| {
-                    pixel(tile % tiles * TILE + p % TILE, tile / tiles * TILE + p / TILE)
-                })
-                .collect();
-            slide_file(number + 1, "VOLUME", (side, side), (TILE, TILE), &pixels)
+            slide_file(number + 1, "VOLUME", (side, side), (TILE, TILE), &level_pixels(number))
         };
         let thumbnail: Vec<u8> = (0..TILE * TILE).flat_map(|p| [(p / TILE) as u8; 3]).collect();
         let label = [200, 0, 0].repeat(96 * 64);
@@ -53,6 +41,25 @@ impl Pyramid {
         let path = |n: usize| format!("/studies/2.25.77/series/2.25.77.1/instances/2.25.77.1.{n}");
         let files = files.into_iter().zip(1..).map(|(file, n)| (path(n), file.into())).collect();
         Self { files, frames: vec![16, 4, 1, 1, 1] }
+    }
+
+    /// The finest level split into a concatenation of these frames each, and the next one whole.
+    fn in_parts(parts: &[usize]) -> Self {
+        let pixels = level_pixels(0);
+        let mut offset = 0;
+        let mut part = |(index, &frames): (usize, &usize)| {
+            let tiles = offset * TILE * TILE * 3..(offset + frames) * TILE * TILE * 3;
+            let place = PartOf { number: index + 1, of: parts.len(), offset };
+            offset += frames;
+            let size = ((512, 512), (TILE, TILE));
+            slide_file_of(index + 1, "VOLUME", size, &pixels[tiles], Some(place))
+        };
+        let mut files: Vec<Vec<u8>> = parts.iter().enumerate().map(&mut part).collect();
+        let next = parts.len() + 1;
+        files.push(slide_file(next, "VOLUME", (256, 256), (TILE, TILE), &level_pixels(1)));
+        let path = |n: usize| format!("/studies/2.25.77/series/2.25.77.1/instances/2.25.77.1.{n}");
+        let files = files.into_iter().zip(1..).map(|(file, n)| (path(n), file.into())).collect();
+        Self { files, frames: parts.iter().copied().chain([4]).collect() }
     }
 
     /// JPEG tiles in a colour space with a profile.
@@ -99,7 +106,7 @@ impl Pyramid {
         }
         let series = self.files[0].0.rsplit_once('/').unwrap().0.to_owned();
         resources.push((
-            format!("{series}?includefield=00080008,00480006,00480007"),
+            format!("{series}?includefield=00080008,00209161,00480006,00480007"),
             "application/dicom+json",
         ));
         for (resource, accept) in resources {
@@ -115,6 +122,20 @@ impl Pyramid {
     }
 }
 
+/// The pixels of a level, tile by tile.
+fn level_pixels(number: usize) -> Vec<u8> {
+    let tiles = (512 >> number) / TILE;
+    let scale = 1 << number;
+    let pixel = |x: usize, y: usize| {
+        let (x, y) = (x * scale + scale / 2, y * scale + scale / 2);
+        [(x / 2) as u8, (y / 2) as u8, (128.0 + 100.0 * (x as f64 / 40.0).sin()) as u8]
+    };
+    (0..tiles * tiles)
+        .flat_map(|tile| (0..TILE * TILE).map(move |p| (tile, p)))
+        .flat_map(|(tile, p)| pixel(tile % tiles * TILE + p % TILE, tile / tiles * TILE + p / TILE))
+        .collect()
+}
+
 /// A whole-slide image of uncompressed RGB tiles.
 fn slide_file(
     number: usize,
@@ -123,15 +144,40 @@ fn slide_file(
     tile: (usize, usize),
     pixels: &[u8],
 ) -> Vec<u8> {
+    slide_file_of(number, flavour, (matrix, tile), pixels, None)
+}
+
+/// Which part of a concatenation an instance is.
+struct PartOf {
+    number: usize,
+    of: usize,
+    offset: usize,
+}
+
+fn slide_file_of(
+    number: usize,
+    flavour: &str,
+    (matrix, tile): ((usize, usize), (usize, usize)),
+    pixels: &[u8],
+    part: Option<PartOf>,
+) -> Vec<u8> {
     const CLASS: &str = "1.2.840.10008.5.1.4.1.1.77.1.6";
     let instance = format!("2.25.77.1.{number}");
     let frames = pixels.len() / (tile.0 * tile.1 * 3);
     let short = |value: usize| (value as u16).to_le_bytes().to_vec();
     let long = |value: usize| (value as u32).to_le_bytes().to_vec();
     let text = |value: &str| value.as_bytes().to_vec();
+    let part = part.map(|PartOf { number, of, offset }| {
+        [
+            ((0x0020, 0x9161), b"UI", text("2.25.77.3")),
+            ((0x0020, 0x9162), b"US", short(number)),
+            ((0x0020, 0x9163), b"US", short(of)),
+            ((0x0020, 0x9228), b"UL", long(offset)),
+        ]
+    });
     let mut file = vec![0; 128];
     file.extend(b"DICM");
-    for (tag, vr, value) in [
+    let before = [
         ((0x0002, 0x0002), b"UI", text(CLASS)),
         ((0x0002, 0x0003), b"UI", text(&instance)),
         ((0x0002, 0x0010), b"UI", text("1.2.840.10008.1.2.1")),
@@ -143,6 +189,8 @@ fn slide_file(
         ((0x0020, 0x000E), b"UI", text("2.25.77.1")),
         ((0x0020, 0x0013), b"IS", text(&number.to_string())),
         ((0x0020, 0x0052), b"UI", text("2.25.77.2")),
+    ];
+    let after = [
         ((0x0020, 0x9311), b"CS", text("TILED_FULL")),
         ((0x0028, 0x0002), b"US", short(3)),
         ((0x0028, 0x0004), b"CS", text("RGB")),
@@ -157,7 +205,8 @@ fn slide_file(
         ((0x0048, 0x0006), b"UL", long(matrix.0)),
         ((0x0048, 0x0007), b"UL", long(matrix.1)),
         ((0x7FE0, 0x0010), b"OB", pixels.to_vec()),
-    ] {
+    ];
+    for (tag, vr, value) in before.into_iter().chain(part.into_iter().flatten()).chain(after) {
         element(&mut file, tag, vr, value);
     }
     file
@@ -250,12 +299,12 @@ async fn pictures_of(pyramid: &Pyramid) {
     assert_eq!(png(&proxy, &pyramid.path(THUMBNAIL, "thumbnail")).await, thumbnail);
 
     // A label is nobody's thumbnail, whole or by frame.
-    for resource in ["thumbnail", "frames/1/thumbnail"] {
-        let reply = proxy.get(&pyramid.path(LABEL, resource)).await;
-        assert_eq!(reply.status(), 406, "{}", reply.text());
-        assert_eq!(reply.header("content-type"), "application/problem+json");
-        assert!(reply.text().contains("label of a slide"), "{}", reply.text());
-    }
+    let card = png(&proxy, &pyramid.path(LABEL, "thumbnail")).await;
+    assert_eq!((card.width, card.height), (256, 256));
+    assert_ne!(card, png(&proxy, &pyramid.path(LABEL, "rendered")).await);
+    let reply = proxy.get(&pyramid.path(LABEL, "frames/1/thumbnail")).await;
+    assert_eq!(reply.status(), 406, "{}", reply.text());
+    assert!(reply.text().contains("label of a slide"), "{}", reply.text());
 
     // The whole matrix, and a frame, as they are.
     let whole = matrix(&proxy, pyramid, LEVEL_0).await;
@@ -323,4 +372,57 @@ async fn a_slide_of_jpeg_tiles_with_a_profile_is_drawn_alike() {
     if let Some(pyramid) = Pyramid::of_corpus() {
         pictures_of(&pyramid).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slide_that_is_split_into_a_concatenation_is_put_together() {
+    let whole = Pyramid::made();
+    let origin = whole.archive(&[LEVEL_0]).await;
+    let expected = png(&Proxy::start(&origin.url()).await, &whole.path(LEVEL_0, "rendered")).await;
+
+    let parts = Pyramid::in_parts(&[5, 6, 5]);
+    let next_level = 3;
+    let origin = parts.archive(&[0, 1, 2, next_level]).await;
+    let proxy = Proxy::start(&origin.url()).await;
+    for part in 0..3 {
+        assert_eq!(png(&proxy, &parts.path(part, "rendered")).await, expected, "part {part}");
+    }
+
+    // A frame stays one of the instance that it was asked of: its third is the eighth tile.
+    let tile = png(&proxy, &parts.path(1, "frames/3/rendered")).await;
+    assert_eq!(tile, crop(&expected, 384, 128, TILE, TILE));
+
+    // Only the tiles that are needed, under the numbers that they have in their own instance.
+    let start = origin.requests();
+    let path = parts.path(0, "rendered?viewport=60,60,390,130,60,60");
+    assert_eq!(png(&proxy, &path).await, crop(&expected, 390, 130, 60, 60));
+    assert_eq!(frames_asked(&origin, &parts, 1, start), [3]);
+    assert!(frames_asked(&origin, &parts, 2, start).is_empty());
+
+    // It is a level of its pyramid like any other, in both directions.
+    let start = origin.requests();
+    let small = png(&proxy, &parts.path(2, "rendered?viewport=256,256")).await;
+    assert_eq!(frames_asked(&origin, &parts, next_level, start), [1, 2, 3, 4]);
+    assert!(psnr(&expected.box_downscaled(2), &small) >= 30.0);
+    let path = parts.path(next_level, "rendered?viewport=100,100,32,32,50,50");
+    assert!(psnr(&crop(&expected, 64, 64, 100, 100), &png(&proxy, &path).await) >= 30.0);
+    assert_eq!(png(&proxy, &parts.path(0, "thumbnail")).await.width, 256);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_missing_part_holds_is_blank_and_said() {
+    let parts = Pyramid::in_parts(&[5, 6, 5]);
+    let origin = parts.archive(&[0, 2]).await;
+    let proxy = Proxy::start(&origin.url()).await;
+    let reply = proxy.get(&format!("{}?accept=image/png", parts.path(2, "rendered"))).await;
+    assert_eq!(reply.status(), 200, "{}", reply.text());
+    assert!(
+        reply.header("warning").contains("missing (1), and blank"),
+        "{}",
+        reply.header("warning")
+    );
+    let picture = Picture::from_png(&reply.body).unwrap();
+    let white = crop(&picture, 384, 128, TILE, TILE).samples.iter().all(|&v| v == 255);
+    assert!(white, "the eighth tile was in the second part");
+    assert!(crop(&picture, 0, 0, TILE, TILE).samples.iter().any(|&v| v != 255));
 }
