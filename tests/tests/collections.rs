@@ -29,6 +29,10 @@ struct Bench {
 
 impl Bench {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(keys: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
         let origin = tokio::task::spawn_blocking(move || {
@@ -47,7 +51,7 @@ impl Bench {
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(origin.serve(listener, std::future::pending()));
         let between = Between::start(&url).await;
-        let proxy = Proxy::start(&between.url()).await;
+        let proxy = Proxy::start_with(&between.url(), keys).await;
         Self { _folder: folder, between, proxy }
     }
 
@@ -186,4 +190,16 @@ async fn a_client_that_pauses_is_waited_for() {
         assert_eq!(number(&parts.next().await.unwrap().unwrap()), expected);
     }
     assert_eq!(parts.next().await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_pauses_holds_up_nobody() {
+    let bench = Bench::start_with(&[("upstream_concurrency", "1")]).await;
+    let mut paused = bench.ask(MANY).await;
+    assert_eq!(number(&paused.next().await.unwrap().unwrap()), 1);
+    bench.calls_at_rest().await;
+    let others = async { read_all(bench.ask(FEW).await, FEW).await };
+    let served = tokio::time::timeout(Duration::from_secs(30), others).await;
+    assert!(served.is_ok(), "the only turn at the archive is held for a client that reads nothing");
+    assert_eq!(number(&paused.next().await.unwrap().unwrap()), 2);
 }

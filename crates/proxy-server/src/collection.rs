@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use core_render::{Category, PresentationState, RenderError, number_of_frames};
 use dicomweb_types::{FrameNumber, InstancePath, MediaType, SeriesPath, Uid};
+use futures_util::FutureExt;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::asked::Asked;
@@ -23,6 +24,7 @@ use crate::picture::{self, Drawn, Subject};
 use crate::plan;
 use crate::source::{Opened, Which};
 use crate::state::{self, StateImages};
+use crate::task::Task;
 
 /// Instances opened ahead of the one that is drawn.
 const OPENED_AHEAD: usize = 2;
@@ -223,12 +225,18 @@ type Parts = BoxStream<'static, Result<Part, LeftOut>>;
 fn parts(asked: Arc<Asked>, items: BoxStream<'static, Item>) -> Parts {
     let opener = asked.clone();
     items
-        .map(move |item| units(opener.clone(), item))
+        .map(move |item| Task::spawn(units(opener.clone(), item)))
         .buffered(OPENED_AHEAD)
-        .flat_map(|units| units)
-        .map(move |unit| part(asked.clone(), unit))
+        .flat_map(|units| units.unwrap_or_else(|_| stream::iter([Err(broke())]).boxed()))
+        .map(move |unit| Task::spawn(part(asked.clone(), unit)))
         .buffered(DRAWN_AHEAD)
+        .map(|part| part.unwrap_or_else(|_| Err(broke())))
         .boxed()
+}
+
+/// A defect of ours.
+fn broke() -> LeftOut {
+    LeftOut { resource: String::new(), error: ServerError::Broke }
 }
 
 /// What becomes one part.
@@ -352,12 +360,13 @@ async fn units_of_state(
     let units = stream::iter(images).then(move |image| {
         let (asked, state) = (asked.clone(), state.clone());
         let path = state::path_of(&opened, &image);
-        async move {
+        let units = Task::spawn(async move {
             match open(&asked, &path).await {
                 Ok(opened) => units_of_reference(opened, image.frames, made, state),
                 Err(error) => missing(&asked, &path, error),
             }
-        }
+        });
+        units.map(|units| units.unwrap_or_else(|_| stream::iter([Err(broke())]).boxed()))
     });
     Ok(units.flatten().boxed())
 }

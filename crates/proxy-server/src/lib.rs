@@ -37,6 +37,7 @@ mod shutdown;
 mod slide;
 mod source;
 mod state;
+mod task;
 mod thumbnail;
 mod units;
 mod workers;
