@@ -468,10 +468,9 @@ impl Generator {
         ];
         let count = 1 + self.below(3);
         let mut items: Vec<String> = Vec::new();
-        // Weights differ, so that a profile and a GIF meet or do not; no type has two of them.
-        let first = self.below(types.len());
-        for (at, weight) in ["", ";q=0.5", ";q=0.25"].iter().enumerate().take(count) {
-            items.push(format!("{}{weight}", types[(first + at * 2) % types.len()]));
+        // Weights differ, so that a profile and a GIF meet or do not.
+        for weight in ["", ";q=0.5", ";q=0.25"].iter().take(count) {
+            items.push(format!("{}{weight}", self.pick(&types)));
         }
         let turn = self.below(items.len());
         items.rotate_left(turn);

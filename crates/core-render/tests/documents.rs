@@ -53,6 +53,45 @@ fn an_empty_model_and_a_report_are_no_documents() {
     }
 }
 
+#[test]
+fn damaged_files_are_opened_or_refused() {
+    let samples = tempfile::tempdir().unwrap();
+    folder_origin::samples::write(samples.path()).unwrap();
+    let stored = ["chest-x-ray/leaflet.dcm", "head-ct/report.dcm", "head-ct/presentation.dcm"];
+    let mut seeds: Vec<Vec<u8>> =
+        stored.iter().map(|name| std::fs::read(samples.path().join(name)).unwrap()).collect();
+    seeds.push(file("1.2.840.10008.1.2.4.102", b"\0\0\0\x10ftypisom....\0\0\0\x08mdat").into());
+    let limits = Limits { source_bytes: 1 << 20, ..Limits::default() };
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut below = |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % n as u64) as usize
+    };
+    let mut opened = 0;
+    for round in 0..2000 {
+        let mut bytes = seeds[round % seeds.len()].clone();
+        for _ in 0..=below(4) {
+            let at = below(bytes.len());
+            bytes[at] = [0, 0xFF, 0x7F, below(256) as u8][below(4)];
+        }
+        if below(4) == 0 {
+            bytes.truncate(below(bytes.len()));
+        }
+        let bytes = Bytes::from(bytes);
+        let document = EncapsulatedDocument::open(&bytes, &limits);
+        if let Ok(Some(document)) = &document {
+            assert!(document.bytes.len() < bytes.len());
+            assert!(!document.content_type().contains(['\r', '\n']));
+        }
+        let video = VideoStream::open(&bytes, &limits);
+        opened += usize::from(matches!(document, Ok(Some(_))) || matches!(video, Ok(Some(_))));
+        let _ = FileAttributes::read(&bytes, &limits);
+    }
+    assert!(opened > 200, "{opened} of 2000: the mutations go too far to test anything");
+}
+
 // Videos ---------------------------------------------------------------------------------------------
 
 #[test]

@@ -145,7 +145,7 @@ async fn lists_of_406(archive: &Archive) -> Verdict {
     for (path, offered) in [
         (rendered(&RAMP), &["image/jpeg", "image/png", "image/gif"][..]),
         (format!("{}/thumbnail", RAMP.path()), &["image/jpeg", "image/png"][..]),
-        (format!("{}/rendered", ORDER.study_path()), &["image/jpeg", "image/png"][..]),
+        (format!("{}/rendered", ORDER.study_path()), &["image/jpeg", "multipart/related"][..]),
         (rendered(&REPORT), &["text/html", "text/plain", "text/xml"][..]),
         (rendered(&PDF), &["application/pdf"][..]),
     ] {

@@ -35,7 +35,7 @@ enum Judged {
     By(Check),
     NotApplicable(&'static str),
     Ruled(&'static str),
-    NotYet(&'static str),
+    NotYet(&'static str, Check),
 }
 
 /// A requirement that is tried.
@@ -62,13 +62,14 @@ pub(crate) const fn ruled(
     Requirement { number, text, judged: Judged::Ruled(ruling) }
 }
 
-/// A requirement that is not met, with the reason.
+/// A requirement that is not met, with the reason. The check says when that is no longer so.
 pub(crate) const fn not_yet(
     number: &'static str,
     text: &'static str,
     why: &'static str,
+    check: Check,
 ) -> Requirement {
-    Requirement { number, text, judged: Judged::NotYet(why) }
+    Requirement { number, text, judged: Judged::NotYet(why, check) }
 }
 
 /// An async function as a [`Check`].
@@ -105,14 +106,20 @@ pub(crate) async fn walk(archive: &Archive, requirements: &[Requirement]) -> Vec
                 ruled += 1;
                 ("ruled", why.to_owned())
             }
-            Judged::NotYet(why) => {
-                not_yet += 1;
-                ("not yet", why.to_owned())
-            }
+            Judged::NotYet(why, check) => match judge(check, archive).await {
+                Ok(()) => {
+                    failed.push(format!("{} {}: is met by now, so try it", row.number, row.text));
+                    ("FAIL", "is met by now: its row is to be tried".to_owned())
+                }
+                Err(_) => {
+                    not_yet += 1;
+                    ("not yet", why.to_owned())
+                }
+            },
         };
-        println!("{:8} {result:5}  {}", row.number, row.text);
+        println!("{:8} {result:7}  {}", row.number, row.text);
         if !remark.is_empty() {
-            println!("                {remark}");
+            println!("                  {remark}");
         }
     }
     println!(
