@@ -377,7 +377,7 @@ async fn piece(
         return Ok(Some(file.tile(frame, attributes)?));
     }
     match fetch.client.frame_up_to(largest, &part.path, frame, fetch.caller).await {
-        Ok(frame) => Ok(frame.transfer_syntax.map(|syntax| (syntax, frame.bytes))),
+        Ok(frame) => Ok(frame.declared_syntax().map(|syntax| (syntax, frame.bytes))),
         Err(error) if is_final(&error) => Err(error.into()),
         Err(_) => Ok(None),
     }

@@ -343,7 +343,7 @@ fn assemble(
     };
     let incomplete =
         metadata.bulk.iter().any(decides_pixels) || frames_cannot_be_cut(&metadata.dataset);
-    let Some(transfer_syntax) = pixels.transfer_syntax.filter(|_| !incomplete) else {
+    let Some(transfer_syntax) = pixels.declared_syntax().filter(|_| !incomplete) else {
         return Ok(None);
     };
     let attributes = Box::new(attributes);

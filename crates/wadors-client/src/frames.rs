@@ -24,6 +24,30 @@ pub struct Frame {
     pub media_type: Option<String>,
 }
 
+impl Frame {
+    /// What the archive says the bytes are: by its word on the transfer syntax, else by the media type of
+    /// the part (PS3.18 Table 8.7.3-5). The codec is what can be trusted of the latter: archives call
+    /// lossless JPEG `image/jpeg`, and the codestream tells the rest. `None` where it says nothing.
+    pub fn declared_syntax(&self) -> Option<TransferSyntax> {
+        self.transfer_syntax.clone().or_else(|| syntax_of_media_type(self.media_type.as_deref()?))
+    }
+}
+
+/// The syntax that is the default of a media type, the names before 2017 included.
+fn syntax_of_media_type(media_type: &str) -> Option<TransferSyntax> {
+    Some(match media_type {
+        "image/jpeg" | "image/dicom+jpeg" => TransferSyntax::JpegLosslessSv1,
+        "image/jls" | "image/x-jls" | "image/dicom+jpeg-ls" => TransferSyntax::JpegLsLossless,
+        "image/jp2" | "image/jpx" | "image/dicom+jp2" | "image/dicom+jpx" => {
+            TransferSyntax::Jpeg2000Lossless
+        }
+        "image/jphc" => TransferSyntax::Htj2kLossless,
+        "image/jxl" => TransferSyntax::JpegXlLossless,
+        "image/dicom-rle" | "image/x-dicom-rle" | "image/dicom+rle" => TransferSyntax::RleLossless,
+        _ => return None,
+    })
+}
+
 impl Client {
     /// Fetches one frame in the transfer syntax it is stored in.
     ///
@@ -72,4 +96,28 @@ fn is_frame(range: &MediaRange) -> bool {
 fn syntax(range: &MediaRange) -> Option<TransferSyntax> {
     let uid: Uid = range.parameter("transfer-syntax")?.trim().parse().ok()?;
     Some(TransferSyntax::from_uid(uid.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn declared(
+        transfer_syntax: Option<TransferSyntax>,
+        media_type: &str,
+    ) -> Option<TransferSyntax> {
+        let bytes = Bytes::new();
+        Frame { bytes, transfer_syntax, media_type: Some(media_type.to_owned()) }.declared_syntax()
+    }
+
+    #[test]
+    fn the_media_type_of_a_part_tells_the_codec_where_nothing_better_does() {
+        let baseline = || Some(TransferSyntax::JpegBaseline);
+        assert_eq!(declared(baseline(), "image/jp2"), baseline());
+        assert_eq!(declared(None, "image/jp2"), Some(TransferSyntax::Jpeg2000Lossless));
+        assert_eq!(declared(None, "image/jphc"), Some(TransferSyntax::Htj2kLossless));
+        assert_eq!(declared(None, "image/x-dicom-rle"), Some(TransferSyntax::RleLossless));
+        assert_eq!(declared(None, "application/octet-stream"), None);
+        assert_eq!(declared(None, "image/png"), None);
+    }
 }
