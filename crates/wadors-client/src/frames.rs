@@ -33,7 +33,7 @@ impl Frame {
     }
 }
 
-/// The syntax that is the default of a media type, the names before 2017 included.
+/// A syntax of the codec that a media type stands for, legacy names included (R7.5).
 fn syntax_of_media_type(media_type: &str) -> Option<TransferSyntax> {
     Some(match media_type {
         "image/jpeg" | "image/dicom+jpeg" => TransferSyntax::JpegLosslessSv1,
