@@ -8,13 +8,13 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use wadors_client::{Client, ClientConfig, ClientError};
 
 use crate::config::Config;
 use crate::error::ServerError;
 use crate::page::Page;
 use crate::respond::{self, Body};
 use crate::route::{Kind, Resource, Target, route};
+use crate::upstream::{Upstream, UpstreamSetupError, Upstreams};
 use crate::workers::Workers;
 use crate::{connections, cors, health, page, passthrough, placeholder, render_service};
 
@@ -60,9 +60,9 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The HTTP client for the archive could not be made.
+    /// An archive cannot be asked as configured.
     #[error("upstream: {0}")]
-    Client(#[from] ClientError),
+    Upstream(#[from] UpstreamSetupError),
 }
 
 /// Serves until `shutdown` resolves, then finishes what is under way.
@@ -86,8 +86,8 @@ pub async fn serve(
     };
     let admin = async {
         if let Some(listener) = listeners.admin {
-            let client = app.client.clone();
-            let handler = move |request, _| health::answer(client.clone(), request);
+            let app = app.clone();
+            let handler = move |request, _| health::answer(app.clone(), request);
             connections::serve(listener, handler, stopped).await;
         }
     };
@@ -104,22 +104,20 @@ pub async fn serve(
 /// Everything a request needs, made at the start and never changed.
 pub(crate) struct App {
     pub(crate) config: Config,
-    pub(crate) client: Client,
+    pub(crate) upstreams: Upstreams,
     pub(crate) workers: Workers,
     page: Page,
 }
 
 impl App {
     fn new(config: Config) -> Result<Self, ServeError> {
-        let client = Client::new(ClientConfig {
-            base: config.upstream.clone().ok_or(ServeError::NoUpstream)?,
-            timeout: config.upstream_timeout,
-            max_bytes: config.max_source_bytes,
-        })?;
-        let workers =
-            Workers::new(config.render_workers, config.upstream_concurrency, config.queue);
-        let page = Page::new(&config.base_path);
-        Ok(Self { config, client, workers, page })
+        if config.archives().next().is_none() {
+            return Err(ServeError::NoUpstream);
+        }
+        let upstreams = Upstreams::new(&config)?;
+        let workers = Workers::new(config.render_workers, config.queue);
+        let page = Page::new(upstreams.iter().map(|upstream| (&*upstream.name, &upstream.base_path)));
+        Ok(Self { config, upstreams, workers, page })
     }
 }
 
@@ -164,10 +162,13 @@ async fn dispatch(
             page
         });
     }
-    match route(&app.config.base_path, app.client.prefix(), request.uri().path())? {
+    let path = request.uri().path();
+    let Some((upstream, below)) = app.upstreams.find(path) else { return Err(ServerError::Outside) };
+    match route(below)? {
         Target::Rendering(resource) => {
+            let upstream = upstream.clone();
             let placeholder = placeholder::wanted(request.headers());
-            match (rendering(app, &resource, request, client).await, placeholder) {
+            match (rendering(app, &upstream, &resource, request, client).await, placeholder) {
                 (Err(error), Some(media_type)) => {
                     let failure = respond::failure(&error);
                     report(&error, failure.status());
@@ -177,14 +178,14 @@ async fn dispatch(
             }
         }
         Target::PassThrough(below) => {
-            Ok(passthrough::forward(&app.client, &below, request, client).await?)
+            Ok(passthrough::forward(&app.config, &upstream.clone(), &below, request, client).await?)
         }
-        Target::Outside => Err(ServerError::Outside),
     }
 }
 
 async fn rendering(
     app: &Arc<App>,
+    upstream: &Arc<Upstream>,
     resource: &Resource,
     request: Request<Incoming>,
     client: SocketAddr,
@@ -196,12 +197,13 @@ async fn rendering(
         Method::OPTIONS => return Ok(respond::allowed_methods()),
         _ => return Err(ServerError::Method),
     };
-    let rendered = match render_service::rendering(app, resource, &parts).await {
+    let rendered = match render_service::rendering(app, upstream, resource, &parts).await {
         Ok(outcome) => respond::outcome(outcome, &parts.headers),
         // What we do not render: an archive that does is not to be masked.
         Err(error) if resource.kind == Kind::Rendered && error.is_no_picture() => {
             let request = Request::from_parts(parts, body);
-            match passthrough::forward(&app.client, &resource.path(), request, client).await {
+            let path = resource.path();
+            match passthrough::forward(&app.config, upstream, &path, request, client).await {
                 Ok(theirs) if theirs.status().is_success() => return Ok(theirs),
                 _ => return Err(error),
             }

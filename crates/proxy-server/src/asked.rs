@@ -8,6 +8,7 @@ use wadors_client::Caller;
 
 use crate::app::App;
 use crate::conditional::Held;
+use crate::config::Representative;
 use crate::error::{Level, ServerError};
 use crate::negotiate::Wishes;
 use crate::params::RenderParams;
@@ -15,11 +16,14 @@ use crate::plan;
 use crate::representative::Lookup;
 use crate::route::Kind;
 use crate::source::{Fetch, Opened};
+use crate::upstream::Upstream;
 use crate::workers::{Place, Turn};
 
 /// A request that was read, and admitted.
 pub(crate) struct Asked {
     pub(crate) app: Arc<App>,
+    /// The archive that is asked.
+    pub(crate) upstream: Arc<Upstream>,
     pub(crate) kind: Kind,
     pub(crate) params: RenderParams,
     pub(crate) wishes: Wishes,
@@ -34,13 +38,19 @@ impl Asked {
     ///
     /// # Errors
     /// What is wrong with the request, before anything is fetched; that there is no place.
-    pub(crate) fn read(app: &Arc<App>, kind: Kind, request: &Parts) -> Result<Self, ServerError> {
+    pub(crate) fn read(
+        app: &Arc<App>,
+        upstream: &Arc<Upstream>,
+        kind: Kind,
+        request: &Parts,
+    ) -> Result<Self, ServerError> {
         let query = request.uri.query().unwrap_or_default();
         let mut params = RenderParams::parse(query, kind, app.config.strict)?;
         let wishes = Wishes::read(params.accept.take(), &request.headers, app.config.strict)?;
         plan::check(&params, &app.config)?;
         Ok(Self {
             app: app.clone(),
+            upstream: upstream.clone(),
             kind,
             params,
             wishes,
@@ -52,7 +62,7 @@ impl Asked {
 
     /// A turn at the archive, once there is one.
     pub(crate) async fn turn(&self) -> Result<Turn, ServerError> {
-        let turn = self.place.clone().turn().await;
+        let turn = self.place.clone().turn(self.upstream.turns.clone()).await;
         turn.map_err(|error| ServerError::of_work(error, Level::Instance))
     }
 
@@ -60,10 +70,11 @@ impl Asked {
     pub(crate) fn fetch<'a>(&'a self, path: &'a InstancePath) -> Fetch<'a> {
         let config = &self.app.config;
         Fetch {
-            client: &self.app.client,
+            upstream: &self.upstream,
             path,
             caller: &self.caller,
             kind: self.kind,
+            first_of_many: config.representative == Representative::First,
             framing: plan::framing(self.kind, &self.params, config),
             limits: config.limits(),
         }
@@ -78,7 +89,7 @@ impl Asked {
     /// Looks up what stands for studies and series.
     pub(crate) fn lookup(&self) -> Lookup<'_> {
         Lookup {
-            client: &self.app.client,
+            upstream: &self.upstream,
             caller: &self.caller,
             choice: self.app.config.representative,
         }

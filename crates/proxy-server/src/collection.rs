@@ -92,9 +92,9 @@ enum Item {
 
 /// Everything in a study.
 pub(crate) async fn items_of_study(asked: &Arc<Asked>, study: &Uid) -> Result<Items, ServerError> {
-    let series = listing::series_of(&asked.app.client, study, &asked.caller).await?;
+    let series = listing::series_of(&asked.upstream, study, &asked.caller).await?;
     let search = |path: SeriesPath| async move {
-        let found = listing::instances_of(&asked.app.client, &path, &asked.caller).await;
+        let found = listing::instances_of(&asked.upstream, &path, &asked.caller).await;
         found.map(|instances| (path, instances))
     };
     let searches = series.into_iter().map(|listed| search(listed.path));
@@ -111,7 +111,7 @@ pub(crate) async fn items_of_series(
     asked: &Arc<Asked>,
     series: &SeriesPath,
 ) -> Result<Items, ServerError> {
-    let instances = listing::instances_of(&asked.app.client, series, &asked.caller).await?;
+    let instances = listing::instances_of(&asked.upstream, series, &asked.caller).await?;
     items_of_listing(asked, vec![(series.clone(), instances)])
 }
 
@@ -292,7 +292,7 @@ async fn units(asked: Arc<Asked>, item: Item) -> Units {
 }
 
 fn missing(asked: &Asked, path: &InstancePath, error: ServerError) -> Units {
-    let resource = plan::content_location(&asked.app.config.base_path, path, None);
+    let resource = plan::content_location(&asked.upstream.base_path, path, None);
     stream::iter([Err(LeftOut { resource, error })]).boxed()
 }
 

@@ -92,7 +92,7 @@ impl FromStr for Origins {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let items: Vec<&str> =
-            text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+            text.split([',', '\n']).map(str::trim).filter(|item| !item.is_empty()).collect();
         if items == ["*"] {
             return Ok(Self::Any);
         }

@@ -25,7 +25,7 @@ pub(crate) struct Payload {
 
 impl Payload {
     fn new(asked: &Asked, path: &InstancePath, content_type: String, bytes: Bytes) -> Self {
-        let base = &asked.app.config.base_path;
+        let base = &asked.upstream.base_path;
         Self {
             content_location: plan::content_location(base, path, None),
             etag: ETag::of_document(&content_type, &bytes),

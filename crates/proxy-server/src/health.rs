@@ -1,22 +1,31 @@
 //! The admin listener: whether this process lives, and whether it is of use.
 
+use std::sync::Arc;
+
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use wadors_client::Client;
 
+use crate::app::App;
 use crate::error::ServerError;
 use crate::respond::{self, Body};
 
-/// `/healthz`: this process answers. `/readyz`: the archive does, too.
-pub(crate) async fn answer(archive: Client, request: Request<Incoming>) -> Response<Body> {
+/// `/healthz`: this process answers. `/readyz`: an archive does, too.
+pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
     let response = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/healthz") => respond::healthy(),
-        (&Method::GET | &Method::HEAD, "/readyz") => match archive.ready().await {
-            Ok(()) => respond::healthy(),
-            Err(error) => respond::not_ready(&error),
-        },
+        (&Method::GET | &Method::HEAD, "/readyz") => readiness(&app).await,
         (_, "/healthz" | "/readyz") => respond::failure(&ServerError::Method),
         _ => respond::failure(&ServerError::Outside),
     };
     if request.method() == Method::HEAD { respond::without_body(response) } else { response }
+}
+
+/// Of several archives one is enough: a server that others could be shown from is not to be taken away.
+async fn readiness(app: &App) -> Response<Body> {
+    let asked = app.upstreams.iter().map(|upstream| upstream.client.ready());
+    let answers = futures_util::future::join_all(asked).await;
+    match answers.into_iter().reduce(Result::or) {
+        Some(Err(error)) => respond::not_ready(&error),
+        Some(Ok(())) | None => respond::healthy(),
+    }
 }

@@ -19,9 +19,12 @@ mod document;
 mod error;
 mod forms;
 mod health;
+mod known;
 mod listing;
 mod multipart_body;
 mod negotiate;
+mod overheard;
+mod pace;
 mod page;
 mod params;
 mod passthrough;
@@ -32,6 +35,7 @@ mod range;
 mod render_service;
 mod representative;
 mod respond;
+mod rewrite;
 mod route;
 mod shutdown;
 mod slide;
@@ -40,9 +44,14 @@ mod state;
 mod task;
 mod thumbnail;
 mod units;
+mod upstream;
 mod workers;
 
 pub use app::{Listeners, ServeError, serve};
-pub use config::{BasePath, Config, ConfigError, LogFilter, LogFormat, Representative, Sources};
+pub use config::{
+    BasePath, Config, ConfigError, CredentialsKind, Headers, LogFilter, LogFormat, Representative, SecretText,
+    Sources, UpstreamConfig,
+};
 pub use cors::Origins;
 pub use shutdown::requested as shutdown_requested;
+pub use upstream::UpstreamSetupError;

@@ -5,7 +5,10 @@ use core_render::{Card, CardKind, Category, Flavour, flavour};
 use dicom_core::Tag;
 use dicom_dictionary_std::{tags, uids};
 use dicomweb_types::{SeriesPath, Uid};
-use wadors_client::{Caller, Client, Metadata, UpstreamError};
+use wadors_client::{Caller, Metadata, UpstreamError};
+
+use crate::known::Said;
+use crate::upstream::Upstream;
 
 /// A series of a study.
 #[derive(Clone, PartialEq, Debug)]
@@ -49,13 +52,18 @@ pub(crate) enum Content {
 const SERIES_FIELDS: [Tag; 3] =
     [tags::MODALITY, tags::SERIES_NUMBER, tags::NUMBER_OF_SERIES_RELATED_INSTANCES];
 
-const INSTANCE_FIELDS: [Tag; 7] = [
+const INSTANCE_FIELDS: [Tag; 11] = [
     tags::SOP_CLASS_UID,
     tags::MODALITY,
     tags::SERIES_NUMBER,
     tags::INSTANCE_NUMBER,
     tags::IMAGE_TYPE,
+    // What an object costs to fetch.
     tags::NUMBER_OF_FRAMES,
+    tags::ROWS,
+    tags::COLUMNS,
+    tags::SAMPLES_PER_PIXEL,
+    tags::BITS_ALLOCATED,
     tags::AVAILABLE_TRANSFER_SYNTAX_UID,
 ];
 
@@ -72,7 +80,7 @@ impl ListedSeries {
 
 /// The series of a study by Series Number; those without one last.
 pub(crate) async fn series_of(
-    client: &Client,
+    upstream: &Upstream,
     study: &Uid,
     caller: &Caller,
 ) -> Result<Vec<ListedSeries>, UpstreamError> {
@@ -85,19 +93,20 @@ pub(crate) async fn series_of(
             instances: said.integer(tags::NUMBER_OF_SERIES_RELATED_INSTANCES),
         });
     };
-    client.series_of(study, &SERIES_FIELDS, caller, &mut found).await?;
+    upstream.client.series_of(study, &SERIES_FIELDS, caller, &mut found).await?;
     listed.sort_by(|a, b| by_number((a.number, &a.path.series), (b.number, &b.path.series)));
     Ok(listed)
 }
 
 /// The instances of a series by Instance Number; those without one last.
 pub(crate) async fn instances_of(
-    client: &Client,
+    upstream: &Upstream,
     series: &SeriesPath,
     caller: &Caller,
 ) -> Result<Vec<ListedInstance>, UpstreamError> {
     let mut listed = Vec::new();
     let mut found = |uid, said: Metadata| {
+        upstream.known.learn(&Said::from(&said.dataset));
         let sop_class = said.text(tags::SOP_CLASS_UID).unwrap_or_default();
         let modality = said.text(tags::MODALITY);
         listed.push(ListedInstance {
@@ -111,7 +120,7 @@ pub(crate) async fn instances_of(
             },
         });
     };
-    client.instances_of(series, &INSTANCE_FIELDS, caller, &mut found).await?;
+    upstream.client.instances_of(series, &INSTANCE_FIELDS, caller, &mut found).await?;
     listed.sort_by(|a, b| by_number((a.number, &a.uid), (b.number, &b.uid)));
     Ok(listed)
 }

@@ -21,9 +21,17 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn new(base: &BasePath) -> Self {
-        // A base path holds letters, digits and `-._~/` only, nothing that HTML would read.
-        let html = TEMPLATE.replace("{{base}}", base.as_str());
+    /// For these archives, by name and base path; at least one.
+    pub(crate) fn new<'a>(archives: impl Iterator<Item = (&'a str, &'a BasePath)>) -> Self {
+        // Names and base paths hold letters, digits and `-._~/` only, nothing that HTML would read.
+        let options: Vec<String> = archives
+            .map(|(name, base)| {
+                let name = if name.is_empty() { "archive" } else { name };
+                format!("<option value=\"{}\">{name}</option>", base.as_str())
+            })
+            .collect();
+        let hidden = if options.len() > 1 { "" } else { " hidden" };
+        let html = TEMPLATE.replace("{{hidden}}", hidden).replace("{{archives}}", &options.concat());
         let hash =
             |tag| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(inside(&html, tag))));
         let policy = format!(
@@ -82,15 +90,18 @@ mod tests {
 
     #[test]
     fn the_page_names_nothing_outside_and_knows_its_base() {
-        let page = Page::new(&"/dicom-web".parse().unwrap());
-        assert!(page.html.contains(r#"name="dicomweb-base" content="/dicom-web""#));
-        assert!(!page.html.contains("{{base}}") && !page.html.contains("//cdn"));
+        let page = Page::new([("", &"/dicom-web".parse().unwrap())].into_iter());
+        assert!(page.html.contains(r#"<option value="/dicom-web">archive</option>"#));
+        assert!(page.html.contains(" hidden>Archive"));
+        assert!(!page.html.contains("{{") && !page.html.contains("//cdn"));
         assert!(!page.html.contains("http://") && !page.html.contains("https://"));
     }
 
     #[test]
     fn the_policy_covers_script_and_style_by_hash() {
-        let page = Page::new(&BasePath::default());
+        let base = BasePath::default();
+        let page = Page::new([("", &base), ("cloud", &base)].into_iter());
+        assert!(page.html.contains("<label>Archive"));
         assert!(inside(&page.html, "script").contains("showStudies()"));
         assert!(inside(&page.html, "style").contains("color"));
         assert_eq!(page.policy.matches("'sha256-").count(), 2);

@@ -10,14 +10,19 @@
 //! on with `Accept: */*`, which says the same (RFC 9110 §12.5.1).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
-use wadors_client::Client;
+use wadors_client::UpstreamError;
 
+use crate::config::Config;
+use crate::overheard::{self, Overheard};
 use crate::respond::Body;
+use crate::rewrite::{self, Rewrite, Rewritten};
+use crate::upstream::Upstream;
 
 /// The archive gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +30,16 @@ pub(crate) enum ForwardError {
     #[error("the path makes no URL below the archive's")]
     Url,
     /// It could not be reached, or broke off before its answer began.
-    #[error("the archive gave no answer")]
-    NoAnswer,
+    #[error("the archive gave no answer: {0}")]
+    NoAnswer(UpstreamError),
+    /// We have nothing to show it.
+    #[error(transparent)]
+    Credentials(UpstreamError),
+    #[error("the archive refuses the credentials that this server has for it")]
+    Refused,
+    /// Whatever goes over our connection has our rights.
+    #[error("this server only reads from the archive: allow_writes is not set")]
+    Writes,
 }
 
 /// Sends `request`, whose raw path below our base path is `below`, and hands back the answer.
@@ -34,24 +47,72 @@ pub(crate) enum ForwardError {
 /// Connecting is bounded in time; answering is not, since storing and searching may take long and a
 /// client that has enough of it goes away.
 pub(crate) async fn forward(
-    archive: &Client,
+    config: &Config,
+    upstream: &Arc<Upstream>,
     below: &str,
     request: Request<Incoming>,
     client: SocketAddr,
 ) -> Result<Response<Body>, ForwardError> {
     let (parts, body) = request.into_parts();
+    let archive = &upstream.client;
     let url = archive.url(below, parts.uri.query()).ok_or(ForwardError::Url)?;
-    let headers = request_headers(&parts, client);
-    let mut outgoing = archive.http().request(parts.method, url).headers(headers);
+    let mut headers = request_headers(&parts, client);
+    authorize(upstream, &parts.method, &mut headers).await?;
+    let rewrite = upstream.rewrite_urls.then(|| rewriting(config, upstream, &headers)).flatten();
+    if rewrite.is_some() {
+        // What is compressed cannot be rewritten.
+        headers.remove(header::ACCEPT_ENCODING);
+    }
+    let sent = headers.get(header::AUTHORIZATION).cloned();
+    let mut outgoing = archive.http().request(parts.method.clone(), url).headers(headers);
     // Without a body there must be none: an empty one would go out as `chunked` on a GET.
     if !body.is_end_stream() {
         outgoing = outgoing.body(reqwest::Body::wrap(body));
     }
     let answer = outgoing.send().await.map_err(|error| {
-        tracing::debug!(error = %error.without_url(), "the archive gave no answer");
-        ForwardError::NoAnswer
+        tracing::debug!(error = %wadors_client::explain(&error), "the archive gave no answer");
+        ForwardError::NoAnswer(wadors_client::explain(&error))
     })?;
-    Ok(response(answer.into()))
+    if !archive.forwards_callers() && answer.status() == StatusCode::UNAUTHORIZED {
+        archive.refused(sent.as_ref());
+        if has_our_rights(upstream, &parts.method) {
+            return Err(ForwardError::Refused);
+        }
+    }
+    Ok(response(answer.into(), &parts.method, below, upstream, rewrite))
+}
+
+/// Our credentials in place of the client's, where we have any, with what only reads (unless more is
+/// allowed); the client's where these are forwarded.
+async fn authorize(
+    upstream: &Upstream,
+    method: &Method,
+    headers: &mut HeaderMap,
+) -> Result<(), ForwardError> {
+    if has_our_rights(upstream, method) {
+        return upstream.client.authorize(headers).await.map_err(ForwardError::Credentials);
+    }
+    if upstream.shows_certificate && !upstream.client.forwards_callers() {
+        return Err(ForwardError::Writes);
+    }
+    upstream.client.strip(headers);
+    Ok(())
+}
+
+fn has_our_rights(upstream: &Upstream, method: &Method) -> bool {
+    upstream.allow_writes || matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// How the archive's own URLs become ones that lead here: by the configured URL of this server, else by
+/// what the client, or a proxy before us, says of it.
+fn rewriting(config: &Config, upstream: &Upstream, headers: &HeaderMap) -> Option<Rewrite> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let public = match &config.public_url {
+        Some(url) => url.to_string(),
+        None => format!("{}://{}", text(X_FORWARDED_PROTO)?, text(X_FORWARDED_HOST)?),
+    };
+    let archive = &upstream.client;
+    Rewrite::new(archive.base(), archive.prefix(), &public, upstream.base_path.as_str())
 }
 
 fn request_headers(parts: &Parts, client: SocketAddr) -> HeaderMap {
@@ -69,14 +130,41 @@ fn request_headers(parts: &Parts, client: SocketAddr) -> HeaderMap {
     headers
 }
 
-fn response(answer: http::Response<reqwest::Body>) -> Response<Body> {
-    let (parts, body) = answer.into_parts();
-    let mut headers = parts.headers;
-    drop_hop_by_hop(&mut headers);
-    let mut response = Response::new(Body::streamed(body));
+fn response(
+    answer: http::Response<reqwest::Body>,
+    method: &Method,
+    below: &str,
+    upstream: &Arc<Upstream>,
+    rewrite: Option<Rewrite>,
+) -> Response<Body> {
+    let (mut parts, body) = answer.into_parts();
+    drop_hop_by_hop(&mut parts.headers);
+    if !upstream.client.forwards_callers() {
+        // A session of ours, and a challenge that no client can meet.
+        parts.headers.remove(header::SET_COOKIE);
+        parts.headers.remove(header::WWW_AUTHENTICATE);
+    }
+    let rewrite = rewrite.filter(|_| can_be_rewritten(&parts));
+    let body = if let Some(rewrite) = rewrite {
+        rewrite::adapt(&mut parts.headers);
+        Body::streamed(Rewritten::new(body, rewrite))
+    } else if overheard::tells(method, below, &parts) {
+        Body::streamed(Overheard::new(body, &parts, upstream.clone()))
+    } else {
+        Body::streamed(body)
+    };
+    let mut response = Response::new(body);
     *response.status_mut() = parts.status;
-    *response.headers_mut() = headers;
+    *response.headers_mut() = parts.headers;
     response
+}
+
+/// JSON, whole and uncompressed.
+fn can_be_rewritten(answer: &http::response::Parts) -> bool {
+    let content_type = answer.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    answer.status != StatusCode::PARTIAL_CONTENT
+        && !answer.headers.contains_key(header::CONTENT_ENCODING)
+        && content_type.is_some_and(|content_type| content_type.contains("json"))
 }
 
 /// Drops the fields of one connection: those RFC 9110 §7.6.1 names, and those `Connection` names.

@@ -5,19 +5,18 @@ use std::time::{Duration, Instant};
 
 use core_render::{
     Card, Category, Labels, Picture, Presentation, PresentationState, RenderError, RenderJob,
-    RenderSpec, Source, names_representative_frame, number_of_frames, representative_frame,
+    RenderSpec, Source, number_of_frames, representative_frame,
 };
 use dicomweb_types::{FrameNumber, ImageReference, InstancePath, MediaType};
 use report_render::KeyObjects;
 
 use crate::asked::Asked;
 use crate::conditional::{ETag, Held};
-use crate::config::Representative;
 use crate::error::{Level, ServerError};
 use crate::plan;
 use crate::representative::{Candidate, Candidates, Rule};
 use crate::route::FrameList;
-use crate::source::{Opened, Which};
+use crate::source::{Fetch, Opened, Which};
 use crate::state;
 use crate::workers::{Rendered, Turn};
 
@@ -78,7 +77,7 @@ impl Subject {
 
     /// The resource that is drawn, as a path on this server.
     pub(crate) fn location(&self, asked: &Asked) -> String {
-        plan::content_location(&asked.app.config.base_path, self.path(), self.named_frame())
+        plan::content_location(&asked.upstream.base_path, self.path(), self.named_frame())
     }
 
     fn level(&self) -> Level {
@@ -96,10 +95,10 @@ pub(crate) async fn draw(
     let spec = spec(asked, media_type)?;
     let began = Instant::now();
     let (level, opened) = (subject.level(), &subject.opened);
-    let which = chosen_frame(asked, subject);
-    let source = asked.fetch(subject.path()).source(opened, &which).await;
+    let fetch = asked.fetch(subject.path());
+    let source = fetch.source(opened, &subject.which).await;
     let source = source.map_err(|error| ServerError::of_source(error, level))?;
-    let frame = first_frame(opened, &which);
+    let frame = first_frame(&fetch, opened, &subject.which);
     let labels = needs_labels(&spec).then(|| opened.labels(frame)).flatten();
     let presentation = match &subject.state {
         Some(state) => Some(presentation(state, subject, frame)?),
@@ -129,7 +128,7 @@ pub(crate) async fn draw_frame(
     let (source, labels) = fetched.map_err(|error| ServerError::of_source(error, Level::Frame))?;
     let labels: Option<Labels> = labels.filter(|_| needs_labels(&spec));
     let job = RenderJob { labels, ..RenderJob::new(source, spec, asked.app.config.limits()) };
-    let location = plan::content_location(&asked.app.config.base_path, path, Some(frame));
+    let location = plan::content_location(&asked.upstream.base_path, path, Some(frame));
     finish(asked, turn, job, location, began.elapsed(), Level::Frame).await
 }
 
@@ -176,9 +175,9 @@ fn needs_labels(spec: &RenderSpec) -> bool {
     spec.annotation.patient || spec.annotation.technique || spec.corner_label
 }
 
-fn first_frame(opened: &Opened, which: &Which) -> FrameNumber {
+fn first_frame(fetch: &Fetch<'_>, opened: &Opened, which: &Which) -> FrameNumber {
     match which {
-        Which::Representative => representative_frame(opened.dataset()),
+        Which::Representative => fetch.standing_for(opened.dataset()),
         Which::Frame(frame) => *frame,
         Which::Cine(frames) => frames.first().copied().unwrap_or(FrameNumber::FIRST),
     }
@@ -254,19 +253,6 @@ pub(crate) fn with_frame_explained(answer: Answer, category: Category) -> Answer
         None => format!("of={of}"),
     };
     Answer { representative: Some(explained), ..answer }
-}
-
-/// The frame that stands for an object, where it is by choice another than the middle one.
-fn chosen_frame(asked: &Asked, subject: &Subject) -> Which {
-    let dataset = subject.opened.dataset();
-    let is_volume = matches!(subject.opened.category(), Category::MultiFrame(_));
-    let first = asked.app.config.representative == Representative::First;
-    match &subject.which {
-        Which::Representative if is_volume && first && !names_representative_frame(dataset) => {
-            Which::Frame(FrameNumber::FIRST)
-        }
-        which => which.clone(),
-    }
 }
 
 // Representatives ------------------------------------------------------------------------------

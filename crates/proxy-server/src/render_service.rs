@@ -19,6 +19,7 @@ use crate::route::{FrameList, Kind, Resource, Scope};
 use crate::source::Which;
 use crate::state;
 use crate::thumbnail;
+use crate::upstream::Upstream;
 
 /// What a request for a rendering comes to.
 pub(crate) enum Outcome {
@@ -34,10 +35,11 @@ pub(crate) enum Outcome {
 /// or the first part of one.
 pub(crate) async fn rendering(
     app: &Arc<App>,
+    upstream: &Arc<Upstream>,
     resource: &Resource,
     request: &Parts,
 ) -> Result<Outcome, ServerError> {
-    let asked = Arc::new(Asked::read(app, resource.kind, request)?);
+    let asked = Arc::new(Asked::read(app, upstream, resource.kind, request)?);
     let story = async {
         match (resource.kind, &resource.scope) {
             (Kind::Thumbnail, scope) => thumbnail::of(&asked, scope).await,

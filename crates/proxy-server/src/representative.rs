@@ -12,10 +12,11 @@ use core_render::Card;
 use dicomweb_types::{FrameNumber, InstancePath, SeriesPath, Uid};
 use futures_util::{StreamExt, stream};
 use report_render::KeyObjects;
-use wadors_client::{Caller, Client, UpstreamError};
+use wadors_client::{Caller, UpstreamError};
 
 use crate::config::Representative;
 use crate::listing::{self, Content, ListedInstance, ListedSeries};
+use crate::upstream::Upstream;
 
 /// Images of one series that are tried.
 const TRIED_OF_A_SERIES: usize = 4;
@@ -78,7 +79,7 @@ pub(crate) struct Candidates {
 /// Looks a study or a series up.
 #[derive(Clone, Copy)]
 pub(crate) struct Lookup<'a> {
-    pub(crate) client: &'a Client,
+    pub(crate) upstream: &'a Upstream,
     pub(crate) caller: &'a Caller,
     pub(crate) choice: Representative,
 }
@@ -89,7 +90,7 @@ impl Lookup<'_> {
     /// # Errors
     /// The archive's; `Empty` where the series has no instance.
     pub(crate) async fn series(&self, series: &SeriesPath) -> Result<Candidates, UpstreamError> {
-        let instances = listing::instances_of(self.client, series, self.caller).await?;
+        let instances = listing::instances_of(self.upstream, series, self.caller).await?;
         if instances.is_empty() {
             return Err(UpstreamError::Empty);
         }
@@ -107,7 +108,7 @@ impl Lookup<'_> {
     /// # Errors
     /// The archive's; `Empty` where the study has no series.
     pub(crate) async fn study(&self, study: &Uid) -> Result<Candidates, UpstreamError> {
-        let series = listing::series_of(self.client, study, self.caller).await?;
+        let series = listing::series_of(self.upstream, study, self.caller).await?;
         let Some(lowest) = series.first().cloned() else { return Err(UpstreamError::Empty) };
         let flagged = self.flagged(&series).await?;
         let mut images: Vec<Candidate> = flagged.shown;
@@ -115,7 +116,7 @@ impl Lookup<'_> {
         let one_series = series.len() == 1;
         for listed in by_preference(series).into_iter().take(TRIED_SERIES) {
             let instances =
-                match listing::instances_of(self.client, &listed.path, self.caller).await {
+                match listing::instances_of(self.upstream, &listed.path, self.caller).await {
                     Ok(instances) => instances,
                     Err(error) if error.is_denied() || error.is_transient() => return Err(error),
                     Err(_) => continue,
@@ -151,13 +152,13 @@ impl Lookup<'_> {
         let mut flagged = Flagged::default();
         let key_objects = series.iter().filter(|s| s.modality.as_deref() == Some("KO"));
         for listed in key_objects {
-            let instances = listing::instances_of(self.client, &listed.path, self.caller).await?;
+            let instances = listing::instances_of(self.upstream, &listed.path, self.caller).await?;
             let paths: Vec<InstancePath> = instances
                 .into_iter()
                 .take(MOST_KEY_OBJECTS)
                 .map(|instance| listed.path.instance(instance.uid))
                 .collect();
-            let read = paths.iter().map(|path| self.client.metadata(path, self.caller));
+            let read = paths.iter().map(|path| self.upstream.client.metadata(path, self.caller));
             let mut read = stream::iter(read.collect::<Vec<_>>()).buffered(4);
             while let Some(metadata) = read.next().await {
                 match metadata {

@@ -292,6 +292,13 @@ pub(crate) fn failure(error: &ServerError) -> Response<Body> {
         ServerError::Upstream(UpstreamError::Status { retry_after: Some(after), .. }) => {
             headers.insert(header::RETRY_AFTER, after.clone());
         }
+        ServerError::Upstream(
+            UpstreamError::Resting { retry_after } | UpstreamError::Paused { retry_after },
+        ) => {
+            // Whole seconds, rounded up.
+            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
         _ => {}
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -361,7 +368,11 @@ fn status(error: &ServerError) -> StatusCode {
         ) => StatusCode::NOT_ACCEPTABLE,
         ServerError::Upstream(error) => upstream_status(error),
         ServerError::Forward(ForwardError::Url) => StatusCode::BAD_REQUEST,
-        ServerError::Forward(ForwardError::NoAnswer) | ServerError::ArchiveGone => {
+        ServerError::Forward(ForwardError::Writes) => StatusCode::FORBIDDEN,
+        ServerError::Forward(ForwardError::NoAnswer(error) | ForwardError::Credentials(error)) => {
+            upstream_status(error)
+        }
+        ServerError::Forward(ForwardError::Refused) | ServerError::ArchiveGone => {
             StatusCode::BAD_GATEWAY
         }
         ServerError::Render { error, level } => render_status(error, *level),
@@ -386,7 +397,12 @@ fn upstream_status(error: &UpstreamError) -> StatusCode {
         UpstreamError::Empty => StatusCode::NOT_FOUND,
         UpstreamError::Timeout => StatusCode::GATEWAY_TIMEOUT,
         UpstreamError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        UpstreamError::Resting { .. } | UpstreamError::Paused { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         UpstreamError::Unreachable { .. }
+        | UpstreamError::Untrusted { .. }
+        | UpstreamError::Credentials { .. }
         | UpstreamError::Redirected { .. }
         | UpstreamError::Malformed { .. }
         | UpstreamError::Foreign
@@ -474,7 +490,7 @@ mod tests {
             (ServerError::Upstream(UpstreamError::BrokeOff), 502),
             (ServerError::Upstream(UpstreamError::Redirected { status: 302 }), 502),
             (ServerError::Upstream(UpstreamError::TooLarge { limit: 1 }), 413),
-            (ServerError::Forward(ForwardError::NoAnswer), 502),
+            (ServerError::Forward(ForwardError::NoAnswer(UpstreamError::BrokeOff)), 502),
             (render(RenderError::NotAnImage, Instance), 406),
             (render(RenderError::NotAnImage, Frame), 404),
             (render(RenderError::EmptyRegion { columns: 1, rows: 1 }, Instance), 400),

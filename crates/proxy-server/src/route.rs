@@ -7,8 +7,6 @@
 use dicomweb_types::{FrameNumber, InstancePath, SeriesPath, Uid};
 use percent_encoding::percent_decode_str;
 
-use crate::config::BasePath;
-
 /// What a path asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
@@ -16,8 +14,6 @@ pub(crate) enum Target {
     Rendering(Resource),
     /// Anything else below the base path, as the raw path below it: empty, or from its first slash on.
     PassThrough(String),
-    /// A path outside the base path.
-    Outside,
 }
 
 /// A rendered or thumbnail resource.
@@ -100,31 +96,18 @@ pub(crate) enum RouteError {
     Climbs,
 }
 
-/// Finds what `path` (as received, not decoded) asks for. `archive` is the path of the archive's own
-/// base: archives build URLs of the name they were asked under and of their own path, which are to
-/// lead back here.
+/// What the raw path below an archive's base asks for.
 ///
 /// # Errors
 /// A path of ours whose UIDs or frame number are malformed (400, R1.14, R1.3), and any that climbs.
-pub(crate) fn route(base: &BasePath, archive: &str, path: &str) -> Result<Target, RouteError> {
-    if climbs(path) {
+pub(crate) fn route(below: &str) -> Result<Target, RouteError> {
+    if climbs(below) {
         return Err(RouteError::Climbs);
     }
-    let Some(below) = below(base, archive, path) else { return Ok(Target::Outside) };
     Ok(match resource(below)? {
         Some(resource) => Target::Rendering(resource),
         None => Target::PassThrough(below.to_owned()),
     })
-}
-
-fn below<'a>(base: &BasePath, archive: &str, path: &'a str) -> Option<&'a str> {
-    let strip = |prefix: &str| {
-        path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    let own = strip(base.as_str());
-    // At the root everything is below ours, so the longer prefix is looked at first.
-    let built = (!archive.is_empty()).then(|| strip(archive)).flatten();
-    if base.as_str().is_empty() { built.or(own) } else { own.or(built) }
 }
 
 /// Whether a segment of dots appears once the path is decoded, however its slashes are written:
@@ -189,7 +172,7 @@ mod tests {
     const INSTANCE: &str = "/studies/1.2/series/1.2.3/instances/1.2.3.4";
 
     fn routed(path: &str) -> Result<Target, RouteError> {
-        route(&BasePath::default(), "/dicom-web", path)
+        route(path)
     }
 
     fn instance() -> InstancePath {
@@ -226,7 +209,7 @@ mod tests {
         for spelling in [
             "/studies/1%2E2/series/1.2.3/instances/1.2.3.4/frames/%31/rendered",
             "//studies/1.2/series/1.2.3/%69nstances/1.2.3.4/frames/1/rendered/",
-            "/dicom-web/studies/1.2/series/1.2.3/instances/1.2.3.4/frames/1/%72endered",
+            "/studies/1.2/series/1.2.3/instances/1.2.3.4/frames/1/%72endered",
         ] {
             let expected = rendering(Kind::Rendered, frames(&[1]));
             assert_eq!(routed(spelling), Ok(expected), "{spelling}");
@@ -295,30 +278,6 @@ mod tests {
             assert_eq!(routed(path), Err(RouteError::Climbs), "{path}");
         }
         assert!(routed("/a/...").is_ok());
-    }
-
-    #[test]
-    fn only_what_is_below_the_base_path_is_served() {
-        let base: BasePath = "/dicom-web".parse().unwrap();
-        let routed = |path| route(&base, "/archive/rs", path);
-        assert_eq!(routed("/"), Ok(Target::Outside));
-        assert_eq!(routed("/studies"), Ok(Target::Outside));
-        assert_eq!(routed("/dicom-webx"), Ok(Target::Outside));
-        assert_eq!(routed("/dicom-web"), Ok(Target::PassThrough(String::new())));
-        assert_eq!(routed("/dicom-web/studies"), Ok(Target::PassThrough("/studies".into())));
-        assert_eq!(
-            routed(&format!("/dicom-web{INSTANCE}/rendered")),
-            Ok(rendering(Kind::Rendered, Scope::Instance(instance())))
-        );
-    }
-
-    #[test]
-    fn urls_that_the_archive_built_of_its_own_path_lead_back() {
-        let bulk = Ok(Target::PassThrough("/studies/1/bulk/2".into()));
-        assert_eq!(routed("/dicom-web/studies/1/bulk/2"), bulk);
-        let base: BasePath = "/images".parse().unwrap();
-        assert_eq!(route(&base, "/dicom-web", "/dicom-web/studies/1/bulk/2"), bulk);
-        assert_eq!(route(&base, "", "/studies"), Ok(Target::Outside));
     }
 
     proptest! {

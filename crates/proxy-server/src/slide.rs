@@ -137,7 +137,7 @@ async fn preview(fetch: &Fetch<'_>, asked: Image) -> Result<Image> {
     });
     let better = listed.into_iter().take_while(|image| image.path != *asked.path());
     for other in better.take(MOST_TRIED) {
-        let Some(image) = open(&Fetch { path: &other.path, ..*fetch }).await? else { continue };
+        let Some(image) = open(&Fetch { path: &other.path, ..*fetch }, other.matrix).await? else { continue };
         let slide = image.slide();
         let same = slide.flavour() != Flavour::Volume || asked.slide().is_level_with(slide);
         if slide.flavour() == other.flavour && same && !slide.shows_label() {
@@ -184,7 +184,7 @@ async fn instances(fetch: &Fetch<'_>) -> Result<Vec<(Uid, Metadata)>> {
     let mut all = Vec::new();
     let mut found = |instance, attributes| all.push((instance, attributes));
     let series = fetch.path.series_path();
-    let search = fetch.client.instances_of(&series, &Slide::FIELDS, fetch.caller, &mut found).await;
+    let search = fetch.upstream.client.instances_of(&series, &Slide::FIELDS, fetch.caller, &mut found).await;
     match search {
         Ok(()) => {}
         // Which level a picture is drawn from must not depend on luck.
@@ -265,7 +265,7 @@ async fn look_up(fetch: &Fetch<'_>, path: InstancePath) -> Result<Option<Listed>
 
 /// An image with its metadata; `None` where it cannot be had, or is none of a slide.
 async fn described(fetch: &Fetch<'_>) -> Result<Option<Image>> {
-    match fetch.client.metadata(fetch.path, fetch.caller).await {
+    match fetch.upstream.client.metadata(fetch.path, fetch.caller).await {
         Ok(metadata) => {
             Ok(Slide::of(&metadata.dataset)
                 .map(|slide| Image::described(fetch.path, slide, metadata)))
@@ -276,9 +276,13 @@ async fn described(fetch: &Fetch<'_>) -> Result<Option<Image>> {
 }
 
 /// An image that will be shown whole: as a file where that is small, for one round trip.
-async fn open(fetch: &Fetch<'_>) -> Result<Option<Image>> {
+async fn open(fetch: &Fetch<'_>, (columns, rows): (u32, u32)) -> Result<Option<Image>> {
+    // Three samples of a byte each, as slides have.
+    if u64::from(columns) * u64::from(rows) * 3 > SMALL {
+        return described(fetch).await;
+    }
     let size = SizeLimit::Bytes(SMALL);
-    match fetch.client.instance(fetch.path, fetch.caller, size).await {
+    match fetch.upstream.client.instance(fetch.path, fetch.caller, size).await {
         Ok(InstanceAnswer::Whole(bytes)) => Ok(SlideFile::open(&bytes, &fetch.limits)
             .ok()
             .flatten()
@@ -376,7 +380,7 @@ async fn piece(
     if let Held::File { file, .. } = &part.held {
         return Ok(Some(file.tile(frame, attributes)?));
     }
-    match fetch.client.frame_up_to(largest, &part.path, frame, fetch.caller).await {
+    match fetch.upstream.client.frame_up_to(largest, &part.path, frame, fetch.caller).await {
         Ok(frame) => Ok(frame.declared_syntax().map(|syntax| (syntax, frame.bytes))),
         Err(error) if is_final(&error) => Err(error.into()),
         Err(_) => Ok(None),

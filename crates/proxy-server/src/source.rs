@@ -1,8 +1,9 @@
 //! What a picture is drawn from, fetched with as few round trips and bytes as it can be.
 //!
-//! - An instance is fetched whole where it is small, as most are: one round trip, and the file knows
-//!   everything about itself. A large one (multi-frame, mostly) gives its metadata and single frames.
-//! - A frame is asked for together with the metadata, at the same time.
+//! - An instance of which nothing is known gives its metadata and a frame, asked for at the same time: an
+//!   archive must not be made to load a huge object for one frame of it.
+//! - One that is known to be small, with one frame, comes whole or in these parts, whichever this archive
+//!   has been found to hand out faster.
 //! - Lookup tables, palettes, profiles and overlays that the metadata name by URI are fetched too.
 //! - A slide that is tiled takes its own way (`slide`): a preview, or tiles.
 //! - Where an archive does not give frames, or not enough beside them, the whole object is fetched
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use core_render::{
     Category, Cine, EncodedFrame, FileAttributes, FrameChoice, Framing, ImageAttributes, Labels,
     Limits, RenderError, Slide, SlideFile, Source, frame_delays, frames_cannot_be_cut,
-    number_of_frames, representative_frame,
+    names_representative_frame, number_of_frames, representative_frame,
 };
 use dicom_object::InMemDicomObject;
 use dicomweb_types::{FrameNumber, InstancePath};
@@ -24,16 +25,26 @@ use wadors_client::{
     BulkDataRef, Caller, Client, Frame, InstanceAnswer, Metadata, SizeLimit, UpstreamError,
 };
 
+use crate::known::{Content, Said};
+use crate::pace::Way;
 use crate::route::Kind;
 use crate::slide::{self, Image};
+use crate::upstream::Upstream;
 
-/// Up to here a whole instance is cheaper than two calls about it.
+/// Up to here an instance of one frame may be fetched whole.
 pub(crate) const SMALL: u64 = 32 << 20;
 
+/// What a frame of unknown size is taken to have: that of a CT.
+const USUAL: u64 = 512 << 10;
+
 /// Lookup tables, profiles and overlay planes named by URI: more or larger ones are cheaper within the
-/// object itself.
+/// object itself, the sooner where that is small.
 const MOST_TABLES: usize = 16;
+const MOST_TABLES_OF_SMALL: usize = 3;
 const LARGEST_TABLE: u64 = 8 << 20;
+
+/// Tables of one object asked for at once.
+const TABLES_AT_ONCE: usize = 4;
 
 /// Frames of one animation asked for at once.
 const AT_ONCE: usize = 6;
@@ -56,10 +67,12 @@ pub(crate) type Result<T> = std::result::Result<T, SourceError>;
 /// What is wanted of one instance.
 #[derive(Clone, Copy)]
 pub(crate) struct Fetch<'a> {
-    pub(crate) client: &'a Client,
+    pub(crate) upstream: &'a Upstream,
     pub(crate) path: &'a InstancePath,
     pub(crate) caller: &'a Caller,
     pub(crate) kind: Kind,
+    /// Whether the first of several frames stands for them all, where they do not say another.
+    pub(crate) first_of_many: bool,
     pub(crate) framing: Framing,
     pub(crate) limits: Limits,
 }
@@ -71,8 +84,16 @@ pub(crate) struct Opened {
     category: Category,
     /// How long it took.
     pub(crate) took: Duration,
+    /// The frame that was asked for together with the metadata.
+    early: Option<Early>,
     /// The whole object, where it had to be fetched after all.
     whole: OnceCell<Bytes>,
+}
+
+/// A frame that was asked for before it was known whether it is wanted.
+struct Early {
+    frame: FrameNumber,
+    pixels: std::result::Result<Frame, UpstreamError>,
 }
 
 enum Held {
@@ -112,36 +133,168 @@ impl Opened {
     fn of_file(path: &InstancePath, bytes: Bytes, limits: &Limits) -> Result<Self> {
         let file = FileAttributes::read(&bytes, limits)?;
         let category = Category::of(&file.dataset, Some(&file.transfer_syntax));
-        let (path, whole) = (path.clone(), OnceCell::new());
-        let took = Duration::ZERO;
-        Ok(Self { path, held: Held::File { bytes, file }, category, took, whole })
+        Ok(Self::new(path, Held::File { bytes, file }, category, None))
+    }
+
+    fn of_metadata(path: &InstancePath, metadata: Metadata, early: Option<Early>) -> Self {
+        let category = Category::of(&metadata.dataset, None);
+        Self::new(path, Held::Metadata(metadata), category, early)
+    }
+
+    fn new(path: &InstancePath, held: Held, category: Category, early: Option<Early>) -> Self {
+        let (path, whole, took) = (path.clone(), OnceCell::new(), Duration::ZERO);
+        Self { path, held, category, took, early, whole }
+    }
+
+    /// The frame that came together with the metadata, if it is this one.
+    fn early(&self, frame: FrameNumber) -> Option<std::result::Result<Frame, UpstreamError>> {
+        self.early.as_ref().filter(|early| early.frame == frame).map(|early| early.pixels.clone())
     }
 }
 
+/// How an object is fetched, so that it is known what it is.
+enum Plan {
+    Whole,
+    /// Its metadata, and at the same time the frame that is probably wanted.
+    Parts(FrameNumber),
+    Metadata,
+}
+
 impl Fetch<'_> {
-    /// The instance, as a file where it is small.
+    /// The instance, as far as it takes to know what it is; with a frame at hand that stands for it.
     pub(crate) async fn open(&self) -> Result<Opened> {
-        let asked = Instant::now();
-        let opened = self.opened().await?;
-        Ok(Opened { took: asked.elapsed(), ..opened })
+        self.open_for(None).await
     }
 
-    async fn opened(&self) -> Result<Opened> {
-        let size = SizeLimit::Bytes(SMALL);
-        if let InstanceAnswer::Whole(bytes) =
-            self.client.instance(self.path, self.caller, size).await?
-        {
-            return Opened::of_file(self.path, bytes, &self.limits);
-        }
-        let metadata = match self.client.metadata(self.path, self.caller).await {
-            Ok(metadata) => self.complete(metadata).await,
-            Err(error) if is_final(&error) => return Err(error.into()),
-            Err(_) => return Opened::of_file(self.path, self.whole().await?, &self.limits),
+    /// The same where it is known which frame is wanted.
+    async fn open_for(&self, wanted: Option<FrameNumber>) -> Result<Opened> {
+        let asked = Instant::now();
+        let content = self.upstream.known.of(&self.path.instance);
+        let plan = self.plan(content, wanted);
+        let opened = match plan {
+            Plan::Whole => self.whole_if_small(wanted).await?,
+            Plan::Parts(guess) => self.parts(guess, wanted).await?,
+            Plan::Metadata => self.described_only().await?,
         };
-        let category = Category::of(&metadata.dataset, None);
-        let (path, whole) = (self.path.clone(), OnceCell::new());
-        let took = Duration::ZERO;
-        Ok(Opened { path, held: Held::Metadata(metadata), category, took, whole })
+        let took = asked.elapsed();
+        if let Some(Content::Frame { bytes }) = content {
+            let way = if matches!(plan, Plan::Whole) { Way::Whole } else { Way::Parts };
+            self.upstream.pace.learn(bytes.unwrap_or(USUAL), way, took);
+        }
+        Ok(Opened { took, ..opened })
+    }
+
+    fn plan(&self, content: Option<Content>, wanted: Option<FrameNumber>) -> Plan {
+        match content {
+            None => Plan::Parts(wanted.unwrap_or(FrameNumber::FIRST)),
+            Some(Content::Frames(frames)) => Plan::Parts(wanted.unwrap_or_else(|| self.middle(frames))),
+            Some(Content::Frame { bytes }) => match self.upstream.pace.choose(bytes.unwrap_or(USUAL)) {
+                Way::Whole if bytes.is_none_or(|bytes| bytes <= SMALL) => Plan::Whole,
+                Way::Whole | Way::Parts => Plan::Parts(wanted.unwrap_or(FrameNumber::FIRST)),
+            },
+            Some(Content::Text) => Plan::Whole,
+            Some(Content::Other) => Plan::Metadata,
+        }
+    }
+
+    fn middle(&self, frames: u32) -> FrameNumber {
+        let middle = if self.first_of_many { 1 } else { frames / 2 + 1 };
+        FrameNumber::new(middle).unwrap_or(FrameNumber::FIRST)
+    }
+
+    async fn whole_if_small(&self, wanted: Option<FrameNumber>) -> Result<Opened> {
+        let size = SizeLimit::Bytes(SMALL);
+        match self.client().instance(self.path, self.caller, size).await? {
+            InstanceAnswer::Whole(bytes) => Opened::of_file(self.path, bytes, &self.limits),
+            // What was said of it was wrong.
+            InstanceAnswer::LargerThan(_) => {
+                self.parts(wanted.unwrap_or(FrameNumber::FIRST), wanted).await
+            }
+        }
+    }
+
+    async fn described_only(&self) -> Result<Opened> {
+        let metadata = self.client().metadata(self.path, self.caller).await;
+        self.opened(metadata, None).await
+    }
+
+    /// Metadata and a frame, asked for at the same time. The frame is given up once the metadata tell that
+    /// another one is wanted, or none.
+    async fn parts(&self, guess: FrameNumber, wanted: Option<FrameNumber>) -> Result<Opened> {
+        let mut pixels = std::pin::pin!(self.client().frame(self.path, guess, self.caller));
+        let mut metadata = std::pin::pin!(self.client().metadata(self.path, self.caller));
+        let mut came = None;
+        let metadata = loop {
+            tokio::select! {
+                metadata = &mut metadata => break metadata,
+                frame = &mut pixels, if came.is_none() => came = Some(frame),
+            }
+        };
+        let is_wanted = match &metadata {
+            Ok(metadata) => self.shows(metadata, guess, wanted),
+            Err(_) => false,
+        };
+        let pixels = async {
+            match came {
+                Some(pixels) => Some(pixels),
+                None if is_wanted => Some(pixels.await),
+                None => None,
+            }
+        };
+        let completed = async {
+            match metadata {
+                Ok(metadata) => Ok(self.complete(metadata).await),
+                Err(error) => Err(error),
+            }
+        };
+        let (metadata, pixels) = tokio::join!(completed, pixels);
+        self.opened(metadata, pixels.map(|pixels| Early { frame: guess, pixels })).await
+    }
+
+    async fn opened(
+        &self,
+        metadata: std::result::Result<Metadata, UpstreamError>,
+        early: Option<Early>,
+    ) -> Result<Opened> {
+        let has_pixels = early.as_ref().is_some_and(|early| early.pixels.is_ok());
+        match metadata {
+            Ok(metadata) => {
+                self.upstream.known.learn(&Said::from(&metadata.dataset));
+                Ok(Opened::of_metadata(self.path, metadata, early))
+            }
+            Err(error) if error.is_absent() && !has_pixels => Err(error.into()),
+            Err(error) if is_final(&error) => Err(error.into()),
+            // An archive that gives no metadata.
+            Err(_) => Opened::of_file(self.path, self.whole().await?, &self.limits),
+        }
+    }
+
+    /// Whether a frame of what the metadata describe is what will be drawn.
+    fn shows(&self, metadata: &Metadata, frame: FrameNumber, wanted: Option<FrameNumber>) -> bool {
+        let is_tiled = Slide::of(&metadata.dataset).is_some_and(|slide| slide.is_tiled());
+        match Category::of(&metadata.dataset, None) {
+            Category::SingleFrame | Category::MultiFrame(_) => match wanted {
+                Some(wanted) => wanted == frame,
+                None => !is_tiled && self.standing_for(&metadata.dataset) == frame,
+            },
+            Category::Video => wanted == Some(frame),
+            Category::Report
+            | Category::Document
+            | Category::PresentationState
+            | Category::Other => false,
+        }
+    }
+
+    /// The frame that stands for an object.
+    pub(crate) fn standing_for(&self, dataset: &InMemDicomObject) -> FrameNumber {
+        if self.first_of_many && !names_representative_frame(dataset) {
+            return FrameNumber::FIRST;
+        }
+        representative_frame(dataset)
+    }
+
+    fn client(&self) -> &Client {
+        &self.upstream.client
     }
 
     /// What `which` of an instance is drawn from.
@@ -173,7 +326,7 @@ impl Fetch<'_> {
                     let image = Image::described(self.path, slide, metadata.clone());
                     slide::source(self, image).await
                 }
-                None => self.frame_of(opened, representative_frame(&metadata.dataset)).await,
+                None => self.frame_of(opened, self.standing_for(&metadata.dataset)).await,
             },
         }
     }
@@ -190,7 +343,10 @@ impl Fetch<'_> {
         };
         self.may_show(Slide::of(&metadata.dataset).as_ref())?;
         if opened.whole.get().is_none() {
-            let pixels = self.client.frame(self.path, frame, self.caller).await;
+            let pixels = match opened.early(frame) {
+                Some(pixels) => pixels,
+                None => self.client().frame(self.path, frame, self.caller).await,
+            };
             if let Some(source) = assemble(metadata, pixels, frame)? {
                 return Ok(source);
             }
@@ -238,7 +394,7 @@ impl Fetch<'_> {
     pub(crate) async fn described(&self, metadata: Metadata) -> Result<Source> {
         let frame = representative_frame(&metadata.dataset);
         let metadata = self.complete(metadata).await;
-        let pixels = self.client.frame(self.path, frame, self.caller).await;
+        let pixels = self.client().frame(self.path, frame, self.caller).await;
         match assemble(&metadata, pixels, frame)? {
             Some(source) => Ok(source),
             None => {
@@ -248,27 +404,11 @@ impl Fetch<'_> {
         }
     }
 
-    /// One frame of an instance of which nothing is known, with the texts of an annotation.
+    /// One frame of an instance that is not open yet, with the texts of an annotation.
     pub(crate) async fn frame(&self, frame: FrameNumber) -> Result<(Source, Option<Labels>)> {
-        let (metadata, pixels) = tokio::join!(
-            self.client.metadata(self.path, self.caller),
-            self.client.frame(self.path, frame, self.caller),
-        );
-        match metadata {
-            Ok(metadata) => {
-                self.has_frames(Category::of(&metadata.dataset, None))?;
-                self.may_show(Slide::of(&metadata.dataset).as_ref())?;
-                let metadata = self.complete(metadata).await;
-                if let Some(source) = assemble(&metadata, pixels, frame)? {
-                    return Ok((source, Some(Labels::of(&metadata.dataset, frame))));
-                }
-            }
-            Err(error) if error.is_absent() || is_final(&error) => return Err(error.into()),
-            Err(_) => {}
-        }
-        let opened = Opened::of_file(self.path, self.whole().await?, &self.limits)?;
+        let opened = self.open_for(Some(frame)).await?;
         self.has_frames(opened.category)?;
-        Ok((self.frame_of(&opened, frame).await?, None))
+        Ok((self.frame_of(&opened, frame).await?, opened.labels(frame)))
     }
 
     fn has_frames(&self, category: Category) -> Result<()> {
@@ -299,10 +439,18 @@ impl Fetch<'_> {
     /// The same in place.
     pub(crate) async fn fill_in(&self, metadata: &mut Metadata) {
         let wanted: Vec<_> = metadata.bulk.iter().filter(|bulk| is_table(bulk)).cloned().collect();
-        for reference in wanted.iter().take(MOST_TABLES) {
-            let bulk = self.client.bulk_data(self.path, reference, self.caller, LARGEST_TABLE);
-            match bulk.await {
-                Ok(bytes) => metadata.fill(reference, bytes),
+        if wanted.len() > most_tables(metadata) {
+            return;
+        }
+        let ask = |reference: BulkDataRef| async move {
+            let asked = self.client().bulk_data(self.path, &reference, self.caller, LARGEST_TABLE);
+            (asked.await, reference)
+        };
+        let asked: Vec<_> = wanted.into_iter().map(ask).collect();
+        let mut answers = stream::iter(asked).buffer_unordered(TABLES_AT_ONCE);
+        while let Some((answer, reference)) = answers.next().await {
+            match answer {
+                Ok(bytes) => metadata.fill(&reference, bytes),
                 Err(error) => tracing::debug!(kind = error.kind(), "no bulk data"),
             }
         }
@@ -310,10 +458,20 @@ impl Fetch<'_> {
 
     /// The whole object, whatever its size.
     pub(crate) async fn whole(&self) -> Result<Bytes> {
-        match self.client.instance(self.path, self.caller, SizeLimit::None).await? {
+        match self.client().instance(self.path, self.caller, SizeLimit::None).await? {
             InstanceAnswer::Whole(bytes) => Ok(bytes),
             InstanceAnswer::LargerThan(limit) => Err(UpstreamError::TooLarge { limit }.into()),
         }
+    }
+}
+
+/// Tables that are fetched by themselves: fewer where the object around them is small.
+fn most_tables(metadata: &Metadata) -> usize {
+    match Said::from(&metadata.dataset).content() {
+        Some(Content::Frame { bytes }) if bytes.is_none_or(|bytes| bytes <= SMALL) => {
+            MOST_TABLES_OF_SMALL
+        }
+        _ => MOST_TABLES,
     }
 }
 

@@ -77,7 +77,7 @@ pub(crate) async fn in_order(
     }
     let paths: Vec<InstancePath> = state.images.iter().map(|i| path_of(opened, i)).collect();
     let ask = |path| async move {
-        let metadata = asked.app.client.metadata(path, &asked.caller).await.ok()?;
+        let metadata = asked.upstream.client.metadata(path, &asked.caller).await.ok()?;
         slice_position(&metadata.dataset)
     };
     let asks: Vec<_> = paths.iter().map(ask).collect();

@@ -50,7 +50,7 @@ async fn of_many(
         }
     }
     let card = candidates.card.clone().unwrap_or(OTHER);
-    let location = plan::scope_location(&asked.app.config.base_path, scope);
+    let location = plan::scope_location(&asked.upstream.base_path, scope);
     picture::draw_card(asked, card, location, media_type).await
 }
 
@@ -64,7 +64,7 @@ async fn of_instance(
     let turn = asked.turn().await?;
     let opened = Arc::new(asked.open(path).await?);
     let card = || async {
-        let location = plan::content_location(&asked.app.config.base_path, path, None);
+        let location = plan::content_location(&asked.upstream.base_path, path, None);
         picture::draw_card(asked, Card::of(opened.dataset()), location, media_type).await
     };
     let drawn = match opened.category() {

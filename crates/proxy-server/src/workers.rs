@@ -17,7 +17,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Debug)]
 pub(crate) struct Workers {
     places: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
     slots: Arc<Semaphore>,
 }
 
@@ -26,7 +25,6 @@ pub(crate) struct Workers {
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     place: Arc<OwnedSemaphorePermit>,
-    turns: Arc<Semaphore>,
     slots: Arc<Semaphore>,
 }
 
@@ -65,13 +63,12 @@ pub(crate) enum WorkError {
 }
 
 impl Workers {
-    /// `slots` pictures drawn and `turns` fetched at once, and `queue` requests beyond the slots.
-    pub(crate) fn new(slots: NonZeroUsize, turns: NonZeroUsize, queue: usize) -> Self {
+    /// `slots` pictures drawn at once, and `queue` requests beyond them.
+    pub(crate) fn new(slots: NonZeroUsize, queue: usize) -> Self {
         let slots = slots.get().min(Semaphore::MAX_PERMITS);
-        let turns = turns.get().min(Semaphore::MAX_PERMITS);
         let places = slots.saturating_add(queue).min(Semaphore::MAX_PERMITS);
-        let [places, turns, slots] = [places, turns, slots].map(|n| Arc::new(Semaphore::new(n)));
-        Self { places, turns, slots }
+        let [places, slots] = [places, slots].map(|n| Arc::new(Semaphore::new(n)));
+        Self { places, slots }
     }
 
     /// Does work that is none of drawing, once a slot is free.
@@ -86,16 +83,16 @@ impl Workers {
     /// A place, if there is one.
     pub(crate) fn admit(&self) -> Result<Place, Overloaded> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| Overloaded)?;
-        Ok(Place { place: Arc::new(place), turns: self.turns.clone(), slots: self.slots.clone() })
+        Ok(Place { place: Arc::new(place), slots: self.slots.clone() })
     }
 }
 
 impl Place {
-    /// A turn at the archive, once there is one.
-    pub(crate) async fn turn(self) -> Result<Turn, WorkError> {
+    /// One of the turns at an archive, once there is one.
+    pub(crate) async fn turn(self, turns: Arc<Semaphore>) -> Result<Turn, WorkError> {
         let waiting = Instant::now();
-        let turn = self.turns.acquire_owned().await.map_err(|_| WorkError::Broke)?;
-        let Self { place, slots, .. } = self;
+        let turn = turns.acquire_owned().await.map_err(|_| WorkError::Broke)?;
+        let Self { place, slots } = self;
         Ok(Turn { place, turn, slots, waited: waiting.elapsed() })
     }
 }
@@ -188,7 +185,7 @@ mod tests {
 
     #[test]
     fn beyond_slots_and_queue_nobody_is_admitted() {
-        let workers = Workers::new(NonZeroUsize::MIN, NonZeroUsize::MIN, 1);
+        let workers = Workers::new(NonZeroUsize::MIN, 1);
         let (first, second) = (workers.admit().unwrap(), workers.admit().unwrap());
         assert_eq!(workers.admit().unwrap_err(), Overloaded);
         drop(first);
@@ -196,11 +193,16 @@ mod tests {
         drop(second);
     }
 
+    fn one_turn() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(1))
+    }
+
     #[tokio::test]
     async fn a_failed_job_gives_its_place_back() {
-        let workers = Workers::new(NonZeroUsize::MIN, NonZeroUsize::MIN, 0);
+        let workers = Workers::new(NonZeroUsize::MIN, 0);
+        let turns = one_turn();
         for _ in 0..3 {
-            let turn = workers.admit().unwrap().turn().await.unwrap();
+            let turn = workers.admit().unwrap().turn(turns.clone()).await.unwrap();
             let outcome = turn.run(nonsense()).await;
             assert!(matches!(outcome, Err(WorkError::Render(_))), "{outcome:?}");
         }
@@ -208,9 +210,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_fetched_holds_its_turn_until_it_is_drawn() {
-        let workers = Workers::new(NonZeroUsize::MIN, NonZeroUsize::MIN, 2);
-        let first = workers.admit().unwrap().turn().await.unwrap();
-        let second = workers.admit().unwrap().turn();
+        let workers = Workers::new(NonZeroUsize::MIN, 2);
+        let turns = one_turn();
+        let first = workers.admit().unwrap().turn(turns.clone()).await.unwrap();
+        let second = workers.admit().unwrap().turn(turns);
         tokio::pin!(second);
         let soon = Duration::from_millis(20);
         assert!(tokio::time::timeout(soon, &mut second).await.is_err());

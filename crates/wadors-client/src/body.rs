@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-use crate::client::Answer;
+use crate::answer::Answer;
 use crate::error::UpstreamError;
 use crate::multipart::{self, Headers, Layout, Part};
 

@@ -5,12 +5,12 @@ use dicomweb_types::{InstancePath, MediaRange};
 use url::Url;
 
 use crate::body::first_part;
+use crate::call::Ask;
 use crate::caller::Caller;
 use crate::client::{Client, changes_when_parsed};
+use crate::dialect::Call;
 use crate::error::UpstreamError;
 use crate::metadata::BulkDataRef;
-
-const ACCEPT: &str = r#"multipart/related; type="application/octet-stream"; transfer-syntax=*"#;
 
 impl Client {
     /// Fetches what `reference`, met in the metadata of the instance at `path`, names: at most
@@ -28,8 +28,9 @@ impl Client {
         limit: u64,
     ) -> Result<Bytes, UpstreamError> {
         let url = self.bulk_url(path, &reference.uri)?;
-        let answer = self.get(url, ACCEPT, caller).await?;
-        let part = first_part(answer, limit.min(self.max_bytes()), is_bulk).await?;
+        let limit = limit.min(self.max_bytes());
+        let ask = Ask { call: Call::Bulk, url, caller };
+        let part = self.ask(&ask, |answer| first_part(answer, limit, is_bulk)).await?;
         Ok(part.body)
     }
 
@@ -68,8 +69,6 @@ fn is_bulk(range: &MediaRange) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::client::ClientConfig;
 
@@ -78,11 +77,7 @@ mod tests {
     }
 
     fn resolved_below(base: &str, uri: &str) -> Result<String, UpstreamError> {
-        let client = Client::new(ClientConfig {
-            base: base.parse().unwrap(),
-            timeout: Duration::from_secs(1),
-            max_bytes: 1,
-        });
+        let client = Client::new(ClientConfig::new(base.parse().unwrap()));
         let path = InstancePath {
             study: "1".parse().unwrap(),
             series: "2".parse().unwrap(),

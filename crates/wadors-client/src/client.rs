@@ -1,47 +1,94 @@
-//! The connection pool, and one GET over it.
+//! The archive: where it is, what is known of it, and the connections to it.
 
-use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dicomweb_types::{InstancePath, MediaRange};
-use futures_util::TryStreamExt;
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use url::Url;
 
-use crate::body::Body;
+use crate::answer::Answer;
+use crate::breaker::Breaker;
+use crate::call::Ask;
 use crate::caller::Caller;
+use crate::credentials::{Authority, Credentials};
+use crate::dialect::{Call, Dialect, Ladders};
 use crate::error::{ClientError, UpstreamError};
+use crate::gate::{Gate, Rate};
+use crate::retry::RetryBudget;
+use crate::tls::Tls;
 
-/// Where the archive is, and what one answer may cost.
+/// Where the archive is, how it is asked, and what one answer may cost.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// The DICOMweb base URL, such as `http://127.0.0.1:8042/dicom-web`, with or without a slash at
     /// the end. No credentials, query or fragment in it.
     pub base: Url,
-    /// The longest wait: for the connection and the head of an answer, and then for each read of
-    /// its body. Not the total.
+    /// The longest wait: for the connection, for the head of an answer, and then for each read of
+    /// its body.
     pub timeout: Duration,
+    /// The longest time that one call may take as a whole, with what is repeated of it.
+    pub total_timeout: Duration,
     /// The most bytes of one answer taken into memory.
     pub max_bytes: u64,
+    /// The most calls under way at once.
+    pub concurrency: NonZeroUsize,
+    /// The most calls in a span of time.
+    pub rate: Option<Rate>,
+    /// By whose right the archive is asked.
+    pub credentials: Credentials,
+    /// Headers that every request carries, such as an API key.
+    pub headers: HeaderMap,
+    /// Whom we trust, and who we are.
+    pub tls: Tls,
+    /// What kind of archive it is; told by its URL where absent.
+    pub dialect: Option<Dialect>,
 }
 
-/// A DICOMweb client for one upstream. Cheap to clone; clones share the pool.
+impl ClientConfig {
+    /// An archive that is asked with the caller's credentials: 5 s for each wait, 60 s for a call, 2 GiB
+    /// for an answer, 8 calls at once.
+    pub fn new(base: Url) -> Self {
+        Self {
+            base,
+            timeout: Duration::from_secs(5),
+            total_timeout: Duration::from_secs(60),
+            max_bytes: 2 << 30,
+            concurrency: const { NonZeroUsize::new(8).unwrap() },
+            rate: None,
+            credentials: Credentials::Caller,
+            headers: HeaderMap::new(),
+            tls: Tls::default(),
+            dialect: None,
+        }
+    }
+}
+
+/// A DICOMweb client for one archive. Cheap to clone; clones share everything.
 #[derive(Clone, Debug)]
 pub struct Client {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    http: reqwest::Client,
-    base: Url,
+pub(crate) struct Shared {
+    pub(crate) http: reqwest::Client,
+    pub(crate) base: Url,
     /// Path of the base without a slash at its end; empty at the root.
     prefix: String,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) total_timeout: Duration,
     max_bytes: u64,
+    pub(crate) headers: HeaderMap,
+    pub(crate) authority: Authority,
+    dialect: Option<Dialect>,
+    pub(crate) ladders: Ladders,
+    pub(crate) gate: Gate,
+    pub(crate) breaker: Breaker,
+    pub(crate) retries: RetryBudget,
     /// The longest answer to a search, shorter than what was asked for, that turned out to be all there
     /// was: one up to here need not be asked on.
     whole_answers: AtomicUsize,
@@ -51,14 +98,38 @@ impl Client {
     /// A client with a pool of its own.
     ///
     /// # Errors
-    /// The base URL is not one, or TLS cannot be set up.
+    /// The base URL is not one, a file of certificates cannot be used, or TLS cannot be set up.
     pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
-        let ClientConfig { base, timeout, max_bytes } = config;
+        let ClientConfig { base, timeout, credentials, tls, .. } = config;
         check_base(&base)?;
+        let pool = |speaks_tls| pool(speaks_tls, timeout, &tls);
+        let speaks_tls = base.scheme() == "https";
+        let http = tls.identify(pool(speaks_tls)?)?.build().map_err(|_| ClientError::Tls)?;
+        // Another server, which is not to see who we are towards the archive.
+        let tokens = match &credentials {
+            Credentials::OAuth2(server) => {
+                let speaks_tls = server.token_url.scheme() == "https";
+                pool(speaks_tls)?.build().map_err(|_| ClientError::Tls)?
+            }
+            _ => http.clone(),
+        };
         let prefix = base.path().trim_end_matches('/').to_owned();
-        let http = pool(&base, timeout)?;
-        let whole_answers = AtomicUsize::new(0);
-        let shared = Shared { http, base, prefix, timeout, max_bytes, whole_answers };
+        let shared = Shared {
+            http,
+            prefix,
+            timeout,
+            total_timeout: config.total_timeout,
+            max_bytes: config.max_bytes,
+            headers: config.headers,
+            authority: Authority::new(credentials, &tokens, timeout),
+            dialect: config.dialect.or_else(|| Dialect::of_url(&base)),
+            ladders: Ladders::default(),
+            gate: Gate::new(config.concurrency, config.rate),
+            breaker: Breaker::new(),
+            retries: RetryBudget::new(),
+            whole_answers: AtomicUsize::new(0),
+            base,
+        };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -72,6 +143,11 @@ impl Client {
         &self.shared.prefix
     }
 
+    /// What kind of archive it is, where that was configured or its URL tells.
+    pub fn dialect(&self) -> Option<Dialect> {
+        self.shared.dialect
+    }
+
     /// The pool, for requests that stream through untouched.
     ///
     /// It follows no redirect, decompresses nothing, keeps no cookies, asks no proxy and sends no
@@ -80,6 +156,43 @@ impl Client {
     /// §12.5.1).
     pub fn http(&self) -> &reqwest::Client {
         &self.shared.http
+    }
+
+    /// Makes the headers of a request that streams through those of one that the archive may see: with
+    /// the configured ones, and with our credentials in place of the caller's, where we have any.
+    ///
+    /// # Errors
+    /// There are no credentials to be had.
+    pub async fn authorize(&self, headers: &mut HeaderMap) -> Result<(), UpstreamError> {
+        self.add_configured(headers);
+        self.shared.authority.replace(headers).await
+    }
+
+    /// The same without our credentials: the caller's stay where those are forwarded, else there are none.
+    /// The configured headers may hold a key of ours and go with the caller's credentials only.
+    pub fn strip(&self, headers: &mut HeaderMap) {
+        if self.forwards_callers() {
+            self.add_configured(headers);
+        } else {
+            Authority::take_off(headers);
+        }
+    }
+
+    /// Tells that the archive answered 401 to the credentials in `sent`: ours are had anew for the next
+    /// request.
+    pub fn refused(&self, sent: Option<&HeaderValue>) {
+        let _ = self.shared.authority.rejected(sent);
+    }
+
+    /// Whether the archive is asked with the caller's credentials.
+    pub fn forwards_callers(&self) -> bool {
+        self.shared.authority.is_the_callers()
+    }
+
+    fn add_configured(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.shared.headers {
+            headers.insert(name.clone(), value.clone());
+        }
     }
 
     /// The longest wait for an answer to begin, and for each read of it.
@@ -109,12 +222,16 @@ impl Client {
     /// Why it does not.
     pub async fn ready(&self) -> Result<(), UpstreamError> {
         let url = self.join("studies", Some("limit=1"));
-        match self.get(url, "application/dicom+json", &Caller::anonymous()).await {
-            Ok(answer) if is_json(answer.headers()) => Ok(()),
-            Ok(_) => Err(UpstreamError::malformed("it is no DICOM JSON; is the base URL right?")),
+        let caller = Caller::anonymous();
+        let ask = Ask { call: Call::Json, url, caller: &caller };
+        match self.ask(&ask, |answer: Answer| async move { Ok(is_json(answer.headers())) }).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                Err(UpstreamError::malformed("it is no DICOM JSON; is the base URL right?"))
+            }
             // 204 is how some archives say that no study matches.
             Err(UpstreamError::Empty) => Ok(()),
-            Err(refused) if refused.is_denied() => Ok(()),
+            Err(refused) if refused.is_denied() && self.forwards_callers() => Ok(()),
             Err(other) => Err(other),
         }
     }
@@ -132,63 +249,12 @@ impl Client {
         self.join(&format!("{path}{below}"), None)
     }
 
-    /// Sends one GET and returns the answer if it is a success with content.
-    pub(crate) async fn get(
-        &self,
-        url: Url,
-        accept: &'static str,
-        caller: &Caller,
-    ) -> Result<Answer, UpstreamError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        if url.origin() == self.shared.base.origin() {
-            caller.add_to(&mut headers);
-        }
-        let asked = Instant::now();
-        let request = self.shared.http.get(url).headers(headers).send();
-        let response = tokio::time::timeout(self.shared.timeout, request)
-            .await
-            .map_err(|_| UpstreamError::Timeout)?
-            .map_err(|error| connection_error(&error))?;
-        tracing::debug!(
-            status = response.status().as_u16(),
-            milliseconds = asked.elapsed().as_millis() as u64,
-            "the archive answered"
-        );
-        check_status(&response)?;
-        Ok(Answer { response, timeout: self.shared.timeout })
-    }
-
     pub(crate) fn join(&self, path: &str, query: Option<&str>) -> Url {
         let mut url = self.shared.base.clone();
         let slash = if path.starts_with('/') { "" } else { "/" };
         url.set_path(&format!("{}{slash}{path}", self.shared.prefix));
         url.set_query(query);
         url
-    }
-}
-
-/// A successful answer, its body unread.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    response: reqwest::Response,
-    timeout: Duration,
-}
-
-impl Answer {
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        self.response.headers()
-    }
-
-    /// The body, of which at most `limit` bytes will be read; refused at once if it declares more.
-    pub(crate) fn into_body(self, limit: u64) -> Result<Body, UpstreamError> {
-        let declared = self.response.content_length();
-        if declared.is_some_and(|length| length > limit) {
-            return Err(UpstreamError::TooLarge { limit });
-        }
-        let delimited = is_delimited(&self.response);
-        let chunks = self.response.bytes_stream().map_err(|error| read_error(&error));
-        Ok(Body::new(chunks, self.timeout, limit, declared, delimited))
     }
 }
 
@@ -205,20 +271,29 @@ fn check_base(base: &Url) -> Result<(), ClientError> {
     Err(ClientError::Base { problem })
 }
 
-fn pool(base: &Url, timeout: Duration) -> Result<reqwest::Client, ClientError> {
+fn pool(
+    speaks_tls: bool,
+    timeout: Duration,
+    tls: &Tls,
+) -> Result<reqwest::ClientBuilder, ClientError> {
     // reqwest is built without a provider of its own and asks for the one of the process. An error
     // says that there is one already, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .connect_timeout(timeout)
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
-        .no_proxy();
-    if base.scheme() == "http" {
-        // Nothing here will speak TLS, so an image without root certificates must do.
-        builder = builder.tls_certs_only([]);
+        .no_proxy()
+        .tcp_keepalive(Duration::from_secs(30))
+        // Windows of HTTP/2 that suit objects of megabytes, and an end for connections that are dead.
+        .http2_adaptive_window(true)
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .http2_keep_alive_timeout(timeout);
+    if speaks_tls {
+        return tls.trust(builder);
     }
-    builder.build().map_err(|_| ClientError::Tls)
+    // Nothing here will speak TLS, so an image without root certificates must do.
+    Ok(builder.tls_certs_only([]))
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -235,97 +310,12 @@ pub(crate) fn changes_when_parsed(path: &str) -> bool {
         || plain.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
-fn check_status(response: &reqwest::Response) -> Result<(), UpstreamError> {
-    let status = response.status();
-    if status == StatusCode::NO_CONTENT {
-        return Err(UpstreamError::Empty);
-    }
-    if status.is_redirection() {
-        return Err(UpstreamError::Redirected { status: status.as_u16() });
-    }
-    let headers = response.headers();
-    if !status.is_success() {
-        return Err(UpstreamError::Status {
-            status: status.as_u16(),
-            www_authenticate: headers.get_all(WWW_AUTHENTICATE).iter().cloned().collect(),
-            retry_after: headers.get(RETRY_AFTER).cloned(),
-        });
-    }
-    // We never offer to decompress, so what is compressed all the same cannot be read.
-    let coding = headers.get(CONTENT_ENCODING);
-    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Err(UpstreamError::malformed("it is compressed, though that was not asked for"));
-    }
-    Ok(())
-}
-
-/// Whether the end of the body can be told from a lost connection: by its length, by chunks or by
-/// HTTP/2. Only then does an end without a closing delimiter count as one.
-fn is_delimited(response: &reqwest::Response) -> bool {
-    response.version() >= http::Version::HTTP_2
-        || response.headers().contains_key(http::header::CONTENT_LENGTH)
-        || response.headers().contains_key(http::header::TRANSFER_ENCODING)
-}
-
-fn read_error(error: &reqwest::Error) -> UpstreamError {
-    if error.is_timeout() { UpstreamError::Timeout } else { UpstreamError::BrokeOff }
-}
-
-fn connection_error(error: &reqwest::Error) -> UpstreamError {
-    if error.is_timeout() {
-        return UpstreamError::Timeout;
-    }
-    UpstreamError::Unreachable { reason: network_reason(error) }
-}
-
-/// What the operating system said, without the addresses and names that errors above it mention.
-fn network_reason(error: &reqwest::Error) -> String {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(here) = cause {
-        if let Some(io) = here.downcast_ref::<io::Error>() {
-            // The handshake's error is wrapped in one of I/O, which hides it from `source`.
-            if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                return "the TLS handshake failed".to_owned();
-            }
-            if is_telling(io.kind()) {
-                return io.kind().to_string();
-            }
-        }
-        cause = here.source();
-    }
-    let reason = if error.is_connect() {
-        "no connection; is the host name right?"
-    } else {
-        "the connection was closed without an answer"
-    };
-    reason.to_owned()
-}
-
-fn is_telling(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind as Kind;
-    matches!(
-        kind,
-        Kind::ConnectionRefused
-            | Kind::ConnectionReset
-            | Kind::ConnectionAborted
-            | Kind::HostUnreachable
-            | Kind::NetworkUnreachable
-            | Kind::AddrNotAvailable
-            | Kind::PermissionDenied
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn client(base: &str) -> Client {
-        let config = ClientConfig {
-            base: base.parse().unwrap(),
-            timeout: Duration::from_secs(1),
-            max_bytes: 1,
-        };
-        Client::new(config).unwrap()
+        Client::new(ClientConfig::new(base.parse().unwrap())).unwrap()
     }
 
     #[test]
@@ -384,11 +374,7 @@ mod tests {
             ("http://host/?a", "query"),
             ("http://host/#a", "fragment"),
         ] {
-            let config = ClientConfig {
-                base: base.parse().unwrap(),
-                timeout: Duration::from_secs(1),
-                max_bytes: 1,
-            };
+            let config = ClientConfig::new(base.parse().unwrap());
             let error = Client::new(config).unwrap_err().to_string();
             assert!(error.contains(word) && !error.contains("secret"), "{base}: {error}");
         }

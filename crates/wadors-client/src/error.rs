@@ -1,5 +1,8 @@
 //! What can go wrong between us and the archive, and whose fault it is.
 
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
 use http::HeaderValue;
 
 /// The client cannot be built from its configuration.
@@ -10,6 +13,22 @@ pub enum ClientError {
     Base {
         /// What is wrong with it, and what is expected.
         problem: &'static str,
+    },
+    /// A file of certificates or keys cannot be read.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// A file of certificates or keys holds something else.
+    #[error("{}: must hold {expected} (PEM)", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
     },
     /// TLS could not be set up, as where the system has no root certificates.
     #[error("TLS could not be set up: are the system's root certificates installed?")]
@@ -26,6 +45,30 @@ pub enum UpstreamError {
     Unreachable {
         /// What the network said, such as "connection refused".
         reason: String,
+    },
+    /// There is somebody, but not whom our TLS trusts, or nobody who speaks it.
+    #[error("the archive cannot be trusted: {reason}")]
+    Untrusted {
+        /// What is wrong with its TLS.
+        reason: &'static str,
+    },
+    /// It failed several times in a row, and is not asked for a while.
+    #[error("the archive has not answered several times in a row, and is not asked again yet")]
+    Resting {
+        /// When it will be asked again.
+        retry_after: Duration,
+    },
+    /// It wants to be left alone for a while (429).
+    #[error("the archive asked for a pause")]
+    Paused {
+        /// How long.
+        retry_after: Duration,
+    },
+    /// We have nothing to show who we are.
+    #[error("there are no credentials for the archive: {reason}")]
+    Credentials {
+        /// Why.
+        reason: &'static str,
     },
     /// The archive did not connect, answer or go on sending within the configured time.
     #[error("the archive did not answer in time")]
@@ -76,6 +119,10 @@ impl UpstreamError {
         match self {
             Self::Status { status, .. } | Self::Redirected { status } => Some(*status),
             Self::Unreachable { .. }
+            | Self::Untrusted { .. }
+            | Self::Resting { .. }
+            | Self::Paused { .. }
+            | Self::Credentials { .. }
             | Self::Empty
             | Self::Timeout
             | Self::TooLarge { .. }
@@ -95,10 +142,38 @@ impl UpstreamError {
         matches!(self, Self::Status { status: 404 | 410, .. })
     }
 
-    /// Whether the same request may succeed a little later.
+    /// Whether the archive may refuse the form of the request rather than what is asked for.
+    pub(crate) fn is_about_form(&self) -> bool {
+        matches!(self, Self::Status { status: 400 | 406 | 415, .. })
+    }
+
+    /// How long the archive wants to be left alone, in whole or parts of seconds or until a date (RFC 9110
+    /// §10.2.3).
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Resting { retry_after } | Self::Paused { retry_after } => Some(*retry_after),
+            Self::Status { retry_after: Some(value), .. } => {
+                let text = value.to_str().ok()?.trim();
+                text.parse().map(Duration::from_secs).ok().or_else(|| {
+                    let date = httpdate::parse_http_date(text).ok()?;
+                    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the archive as a whole, or the way to it, fails: any other object would fare no better.
+    ///
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Timeout | Self::BrokeOff => true,
+            Self::Unreachable { .. }
+            | Self::Untrusted { .. }
+            | Self::Resting { .. }
+            | Self::Paused { .. }
+            | Self::Credentials { .. }
+            | Self::Timeout
+            | Self::BrokeOff => true,
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 502 | 503 | 504),
             Self::Redirected { .. }
             | Self::Empty
@@ -112,6 +187,10 @@ impl UpstreamError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "unreachable",
+            Self::Untrusted { .. } => "untrusted",
+            Self::Resting { .. } => "resting",
+            Self::Paused { .. } => "paused",
+            Self::Credentials { .. } => "credentials",
             Self::Timeout => "timeout",
             Self::Status { .. } => "status",
             Self::Redirected { .. } => "redirected",

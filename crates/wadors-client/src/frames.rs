@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use dicomweb_types::{FrameNumber, InstancePath, MediaRange, TransferSyntax, Uid};
 
+use crate::answer::Answer;
 use crate::body::{content_type, first_part};
+use crate::call::Ask;
 use crate::caller::Caller;
 use crate::client::Client;
+use crate::dialect::Call;
 use crate::error::UpstreamError;
-
-/// The archive must not transcode for us: `*` asks for the syntax it has (§8.7.3.5.2).
-const ACCEPT: &str = r#"multipart/related; type="application/octet-stream"; transfer-syntax=*"#;
 
 /// One frame as the archive sent it: native cells or a codestream, its padding kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,16 +75,21 @@ impl Client {
         caller: &Caller,
     ) -> Result<Frame, UpstreamError> {
         let url = self.instance_url(path, &format!("/frames/{frame}"));
-        let answer = self.get(url, ACCEPT, caller).await?;
-        let outer = content_type(answer.headers());
-        let part = first_part(answer, limit.min(self.max_bytes()), is_frame).await?;
-        let inner = part.headers.content_type;
-        Ok(Frame {
-            bytes: part.body,
-            transfer_syntax: inner.as_ref().and_then(syntax).or(outer.as_ref().and_then(syntax)),
-            media_type: inner.map(|range| range.essence()),
-        })
+        let limit = limit.min(self.max_bytes());
+        let ask = Ask { call: Call::Frame, url, caller };
+        self.ask(&ask, |answer| read(answer, limit)).await
     }
+}
+
+async fn read(answer: Answer, limit: u64) -> Result<Frame, UpstreamError> {
+    let outer = content_type(answer.headers());
+    let part = first_part(answer, limit, is_frame).await?;
+    let inner = part.headers.content_type;
+    Ok(Frame {
+        bytes: part.body,
+        transfer_syntax: inner.as_ref().and_then(syntax).or(outer.as_ref().and_then(syntax)),
+        media_type: inner.map(|range| range.essence()),
+    })
 }
 
 /// What a single part that is no multipart may be.

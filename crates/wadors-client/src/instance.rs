@@ -4,12 +4,11 @@ use bytes::Bytes;
 use dicomweb_types::{InstancePath, MediaRange};
 
 use crate::body::first_part;
+use crate::call::Ask;
 use crate::caller::Caller;
 use crate::client::Client;
+use crate::dialect::Call;
 use crate::error::UpstreamError;
-
-/// The archive must not transcode for us: `*` asks for the syntax it has (§8.7.3.5.2).
-const ACCEPT: &str = r#"multipart/related; type="application/dicom"; transfer-syntax=*"#;
 
 /// How large an instance may be before metadata and one frame are the better way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,8 +45,8 @@ impl Client {
             SizeLimit::None => self.max_bytes(),
             SizeLimit::Bytes(bytes) => bytes.min(self.max_bytes()),
         };
-        let answer = self.get(self.instance_url(path, ""), ACCEPT, caller).await?;
-        match first_part(answer, limit, is_dicom).await {
+        let ask = Ask { call: Call::Instance, url: self.instance_url(path, ""), caller };
+        match self.ask(&ask, |answer| first_part(answer, limit, is_dicom)).await {
             Ok(part) => Ok(InstanceAnswer::Whole(part.body)),
             Err(UpstreamError::TooLarge { limit }) if size == SizeLimit::Bytes(limit) => {
                 Ok(InstanceAnswer::LargerThan(limit))

@@ -16,11 +16,9 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-//! let client = Client::new(ClientConfig {
-//!     base: "http://127.0.0.1:9/dicom-web".parse()?, // nobody listens there
-//!     timeout: Duration::from_secs(5),
-//!     max_bytes: 2 << 30,
-//! })?;
+//! // Nobody listens there.
+//! let config = ClientConfig::new("http://127.0.0.1:9/dicom-web".parse()?);
+//! let client = Client::new(ClientConfig { timeout: Duration::from_secs(2), ..config })?;
 //! let path = InstancePath {
 //!     study: "1.2.3".parse()?,
 //!     series: "1.2.3.4".parse()?,
@@ -34,20 +32,33 @@
 //! ```
 #![deny(missing_docs)]
 
+mod answer;
 mod body;
+mod breaker;
 mod bulk;
+mod call;
 mod caller;
 mod client;
+mod credentials;
+mod dialect;
 mod error;
 mod frames;
+mod gate;
 mod instance;
 mod metadata;
 pub mod multipart;
 mod qido;
+mod retry;
+mod tls;
 
+pub use answer::explain;
 pub use caller::Caller;
 pub use client::{Client, ClientConfig};
+pub use credentials::{Credentials, OAuth2, Secret};
+pub use dialect::Dialect;
 pub use error::{ClientError, UpstreamError};
 pub use frames::Frame;
+pub use gate::Rate;
 pub use instance::{InstanceAnswer, SizeLimit};
 pub use metadata::{BulkDataRef, Metadata};
+pub use tls::{Tls, TlsIdentity};

@@ -18,11 +18,12 @@ use dicom_object::mem::InMemElement;
 use dicomweb_types::InstancePath;
 use serde_json::{Map, Value};
 
+use crate::answer::Answer;
+use crate::call::Ask;
 use crate::caller::Caller;
 use crate::client::Client;
+use crate::dialect::Call;
 use crate::error::UpstreamError;
-
-const ACCEPT: &str = "application/dicom+json";
 
 /// The most bytes of JSON that are read, if the client's own limit is not lower. Parsed, JSON
 /// takes many times the memory; the attributes of 20 000 frames fit.
@@ -71,8 +72,9 @@ impl Client {
         path: &InstancePath,
         caller: &Caller,
     ) -> Result<Metadata, UpstreamError> {
-        let answer = self.get(self.instance_url(path, "/metadata"), ACCEPT, caller).await?;
-        let json = answer.into_body(self.max_bytes().min(MAX_BYTES))?.collect().await?;
+        let limit = self.max_bytes().min(MAX_BYTES);
+        let ask = Ask { call: Call::Json, url: self.instance_url(path, "/metadata"), caller };
+        let json = self.ask(&ask, |answer: Answer| answer.into_text(limit)).await?;
         Metadata::from_slice(&json)
     }
 }

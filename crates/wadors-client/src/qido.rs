@@ -8,12 +8,13 @@ use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 use dicomweb_types::{SeriesPath, Uid};
 
+use crate::answer::Answer;
+use crate::call::Ask;
 use crate::caller::Caller;
 use crate::client::Client;
+use crate::dialect::Call;
 use crate::error::UpstreamError;
 use crate::metadata::Metadata;
-
-const ACCEPT: &str = "application/dicom+json";
 
 /// Results asked for at once; Azure refuses more than 200.
 const PAGE: usize = 200;
@@ -65,31 +66,32 @@ impl Client {
         caller: &Caller,
         found: &mut (dyn FnMut(Uid, Metadata) + Send),
     ) -> Result<(), UpstreamError> {
+        let limit = self.max_bytes().min(MAX_BYTES);
         let mut pages = Pages::new(key, self.whole_answers());
         for _ in 0..MOST_PAGES {
             let query = query(fields, pages.offset);
-            let url = self.join(path, Some(&query));
-            let answer = match self.get(url, ACCEPT, caller).await {
-                Ok(answer) => answer,
+            let ask = Ask { call: Call::Json, url: self.join(path, Some(&query)), caller };
+            let (page, cut_short) = match self.ask(&ask, |answer| read(answer, limit)).await {
+                Ok(page) => page,
                 // 204 is how archives say that nothing more matches.
-                Err(UpstreamError::Empty) => {
-                    pages.add(Vec::new(), false, found);
-                    break;
-                }
+                Err(UpstreamError::Empty) => (Vec::new(), false),
                 Err(other) => return Err(other),
-            };
-            // §8.3.4.4: a server that cuts its answers shorter than asked says so.
-            let cut_short = answer.headers().contains_key(http::header::WARNING);
-            let json = answer.into_body(self.max_bytes().min(MAX_BYTES))?.collect().await?;
-            let page = match Metadata::all_from_slice(&json) {
-                Err(UpstreamError::Empty) => Vec::new(),
-                page => page?,
             };
             if !pages.add(page, cut_short, found) {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+/// The results of a page, and whether the archive says that there are more than it hands out (§8.3.4.4).
+async fn read(answer: Answer, limit: u64) -> Result<(Vec<Metadata>, bool), UpstreamError> {
+    let cut_short = answer.headers().contains_key(http::header::WARNING);
+    let json = answer.into_text(limit).await?;
+    match Metadata::all_from_slice(&json) {
+        Err(UpstreamError::Empty) => Ok((Vec::new(), cut_short)),
+        page => Ok((page?, cut_short)),
     }
 }
 

@@ -117,7 +117,8 @@ async fn read_request(socket: &mut TcpStream) -> Option<String> {
 }
 
 fn client(base: &str) -> Client {
-    let config = ClientConfig { base: base.parse().unwrap(), timeout: TIMEOUT, max_bytes: 4 << 20 };
+    let config = ClientConfig::new(base.parse().unwrap());
+    let config = ClientConfig { timeout: TIMEOUT, max_bytes: 4 << 20, ..config };
     Client::new(config).unwrap()
 }
 

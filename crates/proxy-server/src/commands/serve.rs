@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use proxy_server::{Config, Listeners, ServeError};
+use proxy_server::{BasePath, Config, Listeners, ServeError};
 
 use super::Outcome;
 
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Serve) -> Outcome {
         flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
     let config = super::load(args.config.as_deref(), &flags)?;
     super::log(&config);
-    if config.upstream.is_none() {
+    if config.archives().next().is_none() {
         return Err(ServeError::NoUpstream.into());
     }
     super::run_to_end(async {
@@ -41,7 +41,13 @@ pub(crate) fn run(args: &Serve) -> Outcome {
 /// Says where clients and operators reach the proxy: the ports may be the system's choice.
 pub(super) fn announce(config: &Config, listeners: &Listeners) {
     if let Ok(address) = listeners.public.local_addr() {
-        println!("listening on {}", url(address, config));
+        for archive in config.archives() {
+            let url = url(address, &archive.base_path);
+            match &*archive.name {
+                "" => println!("listening on {url}"),
+                name => println!("listening on {url} ({name})"),
+            }
+        }
     }
     if let Some(Ok(address)) = listeners.admin.as_ref().map(tokio::net::TcpListener::local_addr) {
         println!("admin: listening on http://{address}/ (/healthz, /readyz)");
@@ -49,6 +55,6 @@ pub(super) fn announce(config: &Config, listeners: &Listeners) {
 }
 
 /// The URL of the page, or of DICOMweb where that has a path of its own.
-pub(super) fn url(address: SocketAddr, config: &Config) -> String {
-    format!("http://{address}{}/", config.base_path.as_str())
+pub(super) fn url(address: SocketAddr, base_path: &BasePath) -> String {
+    format!("http://{address}{}/", base_path.as_str())
 }

@@ -1,0 +1,311 @@
+//! Every key: the only place that knows it.
+
+use super::values::{
+    address, boolean, log_format, overlays, path, quoted, representative, service_url, text, whole,
+};
+use super::{Config, CredentialsKind, LogFormat, Representative, UpstreamConfig};
+use crate::units;
+use core_render::Overlays;
+
+/// One key of a `T`.
+pub(super) struct Key<T> {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) set: fn(&mut T, &str) -> Result<(), String>,
+    /// Its value as TOML; `None` where it has none, or one that is not to be shown.
+    pub(super) show: fn(&T) -> Option<String>,
+}
+
+impl<T> Key<T> {
+    /// Writes it with its explanation, its value in effect.
+    pub(super) fn print(&self, of: &T, out: &mut String) {
+        out.push('\n');
+        for line in self.about.lines() {
+            out.push_str(&format!("# {line}\n"));
+        }
+        out.push_str(&match (self.show)(of) {
+            Some(value) => format!("{} = {value}\n", self.name),
+            None => format!("# {} = \"…\"\n", self.name),
+        });
+    }
+}
+
+/// The keys of the server.
+pub(super) const KEYS: &[Key<Config>] = &[
+    Key {
+        name: "listen",
+        about: "Where clients are served.",
+        set: |c, text| put(&mut c.listen, address(text)),
+        show: |c| quoted(c.listen),
+    },
+    Key {
+        name: "admin_listen",
+        about: "Where /healthz (this process) and /readyz (the archive answers) are served. Keep it private.",
+        set: |c, text| put(&mut c.admin_listen, address(text)),
+        show: |c| quoted(c.admin_listen),
+    },
+    Key {
+        name: "public_url",
+        about: "The URL by which clients reach this server, such as \"https://images.example\", for the URLs in answers\n\
+                that rewrite_urls corrects. Default: the host that the client names.",
+        set: |c, text| put(&mut c.public_url, service_url(text).map(Some)),
+        show: |c| quoted(c.public_url.as_ref()?),
+    },
+    Key {
+        name: "i_know_this_is_public",
+        about: "Whether anybody who reaches this server may see what its own credentials for the archive open. Asked\n\
+                for where it has any and listens beyond this machine.",
+        set: |c, text| put(&mut c.i_know_this_is_public, boolean(text)),
+        show: |c| Some(c.i_know_this_is_public.to_string()),
+    },
+    Key {
+        name: "cors_origins",
+        about: "Which web pages may use the answers: [\"*\"] for all (then without credentials), a list of origins\n\
+                such as \"https://viewer.example\" (then with credentials), or [] for none.",
+        set: |c, text| put(&mut c.cors_origins, text.parse()),
+        show: |c| Some(format!("{:?}", c.cors_origins.as_list())),
+    },
+    Key {
+        name: "render_workers",
+        about: "How many pictures are drawn at the same time. Default: the number of processor cores.",
+        set: |c, text| put(&mut c.render_workers, whole(text)),
+        show: |c| Some(c.render_workers.to_string()),
+    },
+    Key {
+        name: "queue",
+        about: "How many requests for pictures may wait beyond those being drawn; above it they get 503 and Retry-After.",
+        set: |c, text| put(&mut c.queue, whole(text)),
+        show: |c| Some(c.queue.to_string()),
+    },
+    Key {
+        name: "request_timeout",
+        about: "How long a request for a picture may take as a whole; above it 504.",
+        set: |c, text| put(&mut c.request_timeout, units::duration(text)),
+        show: |c| quoted(units::show_duration(c.request_timeout)),
+    },
+    Key {
+        name: "max_source_pixels",
+        about: "The largest frame that is decoded, in pixels (kP, MP, GP); above it 413.",
+        set: |c, text| put(&mut c.max_source_pixels, units::pixels(text)),
+        show: |c| quoted(units::show_pixels(c.max_source_pixels)),
+    },
+    Key {
+        name: "max_source_bytes",
+        about: "The largest object or frame that is fetched for a picture; above it 413.",
+        set: |c, text| put(&mut c.max_source_bytes, units::bytes(text)),
+        show: |c| quoted(units::show_bytes(c.max_source_bytes)),
+    },
+    Key {
+        name: "max_output_pixels",
+        about: "The largest picture that is drawn, in pixels (kP, MP, GP).",
+        set: |c, text| put(&mut c.max_output_pixels, units::pixels(text)),
+        show: |c| quoted(units::show_pixels(c.max_output_pixels)),
+    },
+    Key {
+        name: "thumbnail_size",
+        about: "The longest side of a thumbnail in pixels, where the request names no viewport; never enlarged.",
+        set: |c, text| put(&mut c.thumbnail_size, whole(text)),
+        show: |c| Some(c.thumbnail_size.to_string()),
+    },
+    Key {
+        name: "thumbnail_label",
+        about: "Whether modality and series number, and nothing else, are drawn in a corner of thumbnails.",
+        set: |c, text| put(&mut c.thumbnail_label, boolean(text)),
+        show: |c| Some(c.thumbnail_label.to_string()),
+    },
+    Key {
+        name: "overlays",
+        about: "Whether overlay planes (60xx) are drawn on rendered pictures; on thumbnails they never are.",
+        set: |c, text| put(&mut c.overlays, overlays(text)),
+        show: |c| Some((c.overlays == Overlays::Draw).to_string()),
+    },
+    Key {
+        name: "collections",
+        about: "Whether /rendered of a study or series can be all of its images, as multipart/related. Without it\n\
+                there is only the one that stands for them.",
+        set: |c, text| put(&mut c.collections, boolean(text)),
+        show: |c| Some(c.collections.to_string()),
+    },
+    Key {
+        name: "representative",
+        about: "Which image stands for a series: \"middle\" as OHIF shows it, \"first\", or \"richest\", the one of\n\
+                the highest contrast among a few, which costs as many fetches.",
+        set: |c, text| put(&mut c.representative, representative(text)),
+        show: |c| {
+            quoted(match c.representative {
+                Representative::First => "first",
+                Representative::Middle => "middle",
+                Representative::Richest => "richest",
+            })
+        },
+    },
+    Key {
+        name: "strict",
+        about: "Whether PS3.18 is taken by the letter: 406 without an Accept header, no window names, and no\n\
+                window, quality and iccprofile for thumbnails.",
+        set: |c, text| put(&mut c.strict, boolean(text)),
+        show: |c| Some(c.strict.to_string()),
+    },
+    Key {
+        name: "log",
+        about: "What is logged: error, warn, info, debug, trace, or directives such as \"info,hyper=debug\".\n\
+                UIDs and paths are never logged at info or above.",
+        set: |c, text| put(&mut c.log, text.parse()),
+        show: |c| quoted(c.log.as_str()),
+    },
+    Key {
+        name: "log_format",
+        about: "\"text\" for people, \"json\" for machines.",
+        set: |c, text| put(&mut c.log_format, log_format(text)),
+        show: |c| {
+            quoted(match c.log_format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            })
+        },
+    },
+];
+
+/// The keys of an archive.
+pub(super) const UPSTREAM_KEYS: &[Key<UpstreamConfig>] = &[
+    Key {
+        name: "base_path",
+        about: "The path below which DICOMweb is served, such as \"/dicom-web\"; \"\" serves it at the root.",
+        set: |c, text| put(&mut c.base_path, text.parse()),
+        show: |c| quoted(c.base_path.as_str()),
+    },
+    Key {
+        name: "upstream",
+        about: "The archive's DICOMweb base URL, such as \"http://127.0.0.1:8042/dicom-web\". Required to serve.",
+        set: |c, text| put(&mut c.url, service_url(text).map(Some)),
+        show: |c| quoted(c.url.as_ref()?),
+    },
+    Key {
+        name: "upstream_timeout",
+        about: "How long connecting to the archive, and each read for a picture, may take. What passes through\n\
+                waits as long as its client does.",
+        set: |c, text| put(&mut c.timeout, units::duration(text)),
+        show: |c| quoted(units::show_duration(c.timeout)),
+    },
+    Key {
+        name: "upstream_concurrency",
+        about: "How many calls of the archive for pictures are under way at the same time, and how many objects are being\n\
+                fetched or wait in memory to be drawn; others wait.",
+        set: |c, text| put(&mut c.concurrency, whole(text)),
+        show: |c| Some(c.concurrency.to_string()),
+    },
+    Key {
+        name: "upstream_rate",
+        about: "The most calls for pictures in any second or minute, such as \"50/s\" or \"600/min\". Default: no limit.",
+        set: |c, text| put(&mut c.rate, parsed(text).map(Some)),
+        show: |c| quoted(c.rate?),
+    },
+    Key {
+        name: "upstream_credentials",
+        about: "By whose right the archive is asked: \"caller\" (the client's Authorization and Cookie are forwarded),\n\
+                \"none\", or our own: \"basic\" (upstream_user, upstream_password), \"bearer\" (upstream_token_file),\n\
+                \"oauth2\" (upstream_token_url, upstream_client_id, upstream_client_secret, upstream_scope) or\n\
+                \"mtls\" (upstream_cert, upstream_key). With our own, the client's are never forwarded.",
+        set: |c, text| put(&mut c.credentials, CredentialsKind::read(text)),
+        show: |c| quoted(c.credentials.as_str()),
+    },
+    Key {
+        name: "upstream_user",
+        about: "The user, for \"basic\".",
+        set: |c, value| put(&mut c.user, text(value).map(Some)),
+        show: |c| quoted(c.user.as_ref()?),
+    },
+    Key {
+        name: "upstream_password",
+        about: "The password, for \"basic\": itself, or \"file:/path\".",
+        set: |c, text| put(&mut c.password, parsed(text).map(Some)),
+        show: |c| c.password.as_ref()?.file().and_then(|file| quoted(format!("file:{file}"))),
+    },
+    Key {
+        name: "upstream_token_file",
+        about: "The file with the token, for \"bearer\". Read for each call: replace it at any time.",
+        set: |c, text| put(&mut c.token_file, path(text).map(Some)),
+        show: |c| quoted(c.token_file.as_ref()?.display()),
+    },
+    Key {
+        name: "upstream_token_url",
+        about: "The token endpoint, for \"oauth2\" (client credentials). Tokens are renewed ahead of their end.",
+        set: |c, text| put(&mut c.token_url, service_url(text).map(Some)),
+        show: |c| quoted(c.token_url.as_ref()?),
+    },
+    Key {
+        name: "upstream_client_id",
+        about: "The client's id at the token endpoint.",
+        set: |c, value| put(&mut c.client_id, text(value).map(Some)),
+        show: |c| quoted(c.client_id.as_ref()?),
+    },
+    Key {
+        name: "upstream_client_secret",
+        about: "The client's secret: itself, or \"file:/path\".",
+        set: |c, text| put(&mut c.client_secret, parsed(text).map(Some)),
+        show: |c| c.client_secret.as_ref()?.file().and_then(|file| quoted(format!("file:{file}"))),
+    },
+    Key {
+        name: "upstream_scope",
+        about: "What tokens are asked for, such as \"https://dicom.healthcareapis.azure.com/.default\".",
+        set: |c, value| put(&mut c.scope, text(value).map(Some)),
+        show: |c| quoted(c.scope.as_ref()?),
+    },
+    Key {
+        name: "upstream_cert",
+        about: "PEM file of our certificate for the archive's TLS; needs upstream_key. Good beside any credentials.",
+        set: |c, text| put(&mut c.cert, path(text).map(Some)),
+        show: |c| quoted(c.cert.as_ref()?.display()),
+    },
+    Key {
+        name: "upstream_key",
+        about: "PEM file of the key of upstream_cert.",
+        set: |c, text| put(&mut c.key, path(text).map(Some)),
+        show: |c| quoted(c.key.as_ref()?.display()),
+    },
+    Key {
+        name: "upstream_ca",
+        about: "PEM file of the certificates that sign those of the archive and of the token endpoint, trusted instead\n\
+                of the system's.",
+        set: |c, text| put(&mut c.ca, path(text).map(Some)),
+        show: |c| quoted(c.ca.as_ref()?.display()),
+    },
+    Key {
+        name: "upstream_headers",
+        about: "Headers that every request to the archive carries, such as [\"X-Api-Key: 123\"]. Not shown.",
+        set: |c, text| put(&mut c.headers, text.parse()),
+        show: |c| c.headers.0.is_empty().then(|| "[]".to_owned()),
+    },
+    Key {
+        name: "allow_writes",
+        about: "Whether our own credentials go with requests other than GET and HEAD too, so that whoever reaches this\n\
+                server may store and delete.",
+        set: |c, text| put(&mut c.allow_writes, boolean(text)),
+        show: |c| Some(c.allow_writes.to_string()),
+    },
+    Key {
+        name: "dialect",
+        about: "What kind of archive it is: orthanc, dcm4chee, google, azure, aws or generic. Default: told by its URL;\n\
+                what it accepts is found out and remembered in any case.",
+        set: |c, text| put(&mut c.dialect, parsed(text).map(Some)),
+        show: |c| quoted(c.dialect?.as_str()),
+    },
+    Key {
+        name: "rewrite_urls",
+        about: "Whether URLs of the archive's own host in its JSON answers become ones of this server.",
+        set: |c, text| put(&mut c.rewrite_urls, boolean(text)),
+        show: |c| Some(c.rewrite_urls.to_string()),
+    },
+];
+
+fn put<T>(slot: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *slot = value?;
+    Ok(())
+}
+
+fn parsed<T: std::str::FromStr>(text: &str) -> Result<T, String>
+where
+    T::Err: ToString,
+{
+    text.parse().map_err(|error: T::Err| error.to_string())
+}

@@ -1,0 +1,265 @@
+//! What values of the configuration may be, and how their texts are read.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use core_render::Overlays;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+use wadors_client::Secret;
+
+/// The path below which DICOMweb is served: empty, or `/a/b` without a slash at its end.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct BasePath(String);
+
+impl BasePath {
+    /// `""` or `/a/b`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BasePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = text.trim_matches('/');
+        if path.is_empty() {
+            return Ok(Self::default());
+        }
+        let segment = |s: &str| {
+            !matches!(s, "" | "." | "..")
+                && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b))
+        };
+        if !path.split('/').all(segment) {
+            return Err("must be a path such as /dicom-web, of letters, digits and - . _ ~".into());
+        }
+        Ok(Self(format!("/{path}")))
+    }
+}
+
+/// A filter of the log that is known to parse.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// The directives.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        tracing_subscriber::EnvFilter::try_new(text)
+            .map(|_| Self(text.to_owned()))
+            .map_err(|_| "must be error, warn, info, debug, trace or filter directives".into())
+    }
+}
+
+/// Which image stands for a series (R5.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Representative {
+    /// The first by Instance Number.
+    First,
+    /// The middle one, as OHIF shows it.
+    Middle,
+    /// The one of the highest contrast among a few.
+    Richest,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A password or the like: itself, or as `file:PATH` where it stands. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// The secret, without the line break that ends a file.
+    ///
+    /// # Errors
+    /// Why the file cannot be read.
+    pub fn read(&self) -> Result<Secret, String> {
+        let Some(path) = self.file() else { return Ok(Secret::new(self.0.as_str())) };
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+        Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
+    }
+
+    /// The file that holds it.
+    pub fn file(&self) -> Option<&str> {
+        self.0.strip_prefix("file:")
+    }
+}
+
+impl FromStr for SecretText {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "file:" => Err("must be the secret itself, or file:PATH".into()),
+            text => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
+
+/// Headers that go with every request. `Debug` shows their names.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers(pub HeaderMap);
+
+impl FromStr for Headers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const EXPECTED: &str = "must be a list of headers, such as [\"X-Api-Key: 123\"]";
+        let mut headers = HeaderMap::new();
+        for line in text.split('\n').filter(|line| !line.trim().is_empty()) {
+            let (name, value) = line.split_once(':').ok_or(EXPECTED)?;
+            let name: HeaderName = name.trim().parse().map_err(|_| EXPECTED)?;
+            let mut value: HeaderValue = value.trim().parse().map_err(|_| EXPECTED)?;
+            // These belong to one request or to a connection, or are configured by keys of their own.
+            if matches!(
+                name.as_str(),
+                "host" | "accept" | "authorization" | "cookie" | "content-length" | "connection"
+                    | "transfer-encoding" | "accept-encoding" | "te" | "upgrade"
+            ) {
+                return Err(format!("{name} cannot be set here"));
+            }
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+        Ok(Self(headers))
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+pub(super) fn quoted(value: impl fmt::Display) -> Option<String> {
+    Some(toml::Value::String(value.to_string()).to_string())
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:8080".to_owned())
+}
+
+/// A path to a file.
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("must be a path".into()) } else { Ok(text.into()) }
+}
+
+/// A text of at least one character.
+pub(super) fn text(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.to_owned()) }
+}
+
+/// The URL of a service: no credentials, query or fragment.
+pub(super) fn service_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|_| "must be a URL such as http://host:8042/dicom-web")?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("must be a http or https URL".into());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user name or password".into());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not hold a query or fragment".into());
+    }
+    Ok(url)
+}
+
+pub(super) fn whole<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "must be a whole number in range".to_owned())
+}
+
+pub(super) fn overlays(text: &str) -> Result<Overlays, String> {
+    Ok(if boolean(text)? { Overlays::Draw } else { Overlays::Omit })
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "yes" => Ok(true),
+        "false" | "no" => Ok(false),
+        _ => Err("must be true or false".into()),
+    }
+}
+
+pub(super) fn representative(text: &str) -> Result<Representative, String> {
+    match text {
+        "first" => Ok(Representative::First),
+        "middle" => Ok(Representative::Middle),
+        "richest" => Ok(Representative::Richest),
+        _ => Err("must be first, middle or richest".into()),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be text or json".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_paths_are_plain() {
+        for (text, path) in
+            [("", ""), ("/", ""), ("/dicom-web/", "/dicom-web"), ("a/B_c/rs", "/a/B_c/rs")]
+        {
+            assert_eq!(text.parse::<BasePath>().unwrap().as_str(), path);
+        }
+        for text in ["/a//b", "/../a", "/a b", "/a?b", "/ä", "/<script>"] {
+            assert!(text.parse::<BasePath>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn headers_are_lines_and_some_are_not_ours_to_set() {
+        let headers: Headers = "X-Api-Key: a:b\nX-Tenant:  c ".parse().unwrap();
+        assert_eq!((&headers.0["x-api-key"], &headers.0["x-tenant"]), (&"a:b".parse().unwrap(), &"c".parse().unwrap()));
+        assert!(!format!("{headers:?}").contains("a:b"));
+        for text in ["no colon", "Host: x", "authorization: y", "a b: c", "x: \u{7f}"] {
+            assert!(text.parse::<Headers>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_stand_in_the_configuration_or_in_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "pass word\n").unwrap();
+        let secret = |text: String| text.parse::<SecretText>().unwrap().read();
+        assert_eq!(secret("pass word".into()), Ok(Secret::new("pass word")));
+        assert_eq!(secret(format!("file:{}", file.path().display())), Ok(Secret::new("pass word")));
+        assert!(secret("file:/no/such/file".into()).is_err());
+        assert!(!format!("{:?}", "hidden".parse::<SecretText>().unwrap()).contains("hidden"));
+    }
+}

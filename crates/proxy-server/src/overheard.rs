@@ -1,0 +1,141 @@
+//! What passes through teaches what objects hold: answers to searches for instances, and metadata.
+//!
+//! A copy of an answer of moderate length is read once the client has it. Nothing waits for that.
+
+use std::io::Read;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::response::Parts;
+use http::{Method, StatusCode};
+use http_body::{Body as HttpBody, Frame};
+
+use crate::known::Said;
+use crate::upstream::Upstream;
+
+/// Longer answers are not read.
+const LONGEST: usize = 8 << 20;
+
+/// The most that a compressed one may inflate to.
+const LONGEST_INFLATED: u64 = 64 << 20;
+
+/// Whether an answer tells of instances.
+pub(crate) fn tells(method: &Method, below: &str, answer: &Parts) -> bool {
+    let path = below.trim_end_matches('/');
+    let json = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    *method == Method::GET
+        && answer.status == StatusCode::OK
+        && (path.ends_with("/metadata") || path.ends_with("/instances"))
+        && json.is_some_and(|json| json.contains("json"))
+}
+
+/// A body that is listened to as it passes.
+pub(crate) struct Overheard<B> {
+    body: B,
+    kept: Option<Vec<u8>>,
+    is_gzip: bool,
+    upstream: Arc<Upstream>,
+}
+
+impl<B> Overheard<B> {
+    pub(crate) fn new(body: B, answer: &Parts, upstream: Arc<Upstream>) -> Self {
+        let coding = answer.headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
+        let is_gzip = coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"gzip"));
+        let kept = (coding.is_none() || is_gzip).then(Vec::new);
+        Self { body, kept, is_gzip, upstream }
+    }
+
+    fn keep(&mut self, data: &[u8]) {
+        let kept = self.kept.take();
+        self.kept = kept.filter(|kept| kept.len() + data.len() <= LONGEST).map(|mut kept| {
+            kept.extend_from_slice(data);
+            kept
+        });
+    }
+
+    fn ended(&mut self) {
+        let Some(json) = self.kept.take().filter(|kept| !kept.is_empty()) else { return };
+        let (upstream, is_gzip) = (self.upstream.clone(), self.is_gzip);
+        tokio::task::spawn_blocking(move || {
+            for said in read(&json, is_gzip) {
+                upstream.known.learn(&said);
+            }
+        });
+    }
+}
+
+/// What the objects of an answer say; nothing where it cannot be read.
+fn read(json: &[u8], is_gzip: bool) -> Vec<Said> {
+    let mut inflated = Vec::new();
+    let json = if is_gzip {
+        let read = MultiGzDecoder::new(json).take(LONGEST_INFLATED).read_to_end(&mut inflated);
+        if read.is_err() {
+            return Vec::new();
+        }
+        &inflated
+    } else {
+        json
+    };
+    serde_json::from_slice(json).unwrap_or_default()
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Overheard<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.keep(data);
+                }
+                // Nobody may ask again once the declared length is there.
+                if self.body.is_end_stream() {
+                    self.ended();
+                }
+            }
+            Some(Err(_)) => self.kept = None,
+            None => self.ended(),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_read_compressed_or_not_and_nonsense_tells_nothing() {
+        let json = br#"[{"00080018": {"vr": "UI", "Value": ["1.2"]}, "00280008": {"Value": ["7"]},
+            "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Doe"}]}, "7FE00010": {"BulkDataURI": "x"}}]"#;
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(json).unwrap();
+        for (bytes, is_gzip) in [(json.to_vec(), false), (gzip.finish().unwrap(), true)] {
+            let said = read(&bytes, is_gzip);
+            assert_eq!(said.len(), 1, "{is_gzip}");
+        }
+        for nonsense in [&b"<html>"[..], b"", b"{}", b"[1]", b"[{\"00080018\": 5}]"] {
+            assert!(read(nonsense, false).iter().all(|said| said.content().is_none()));
+        }
+        assert!(read(b"no gzip", true).is_empty());
+    }
+}

@@ -1,0 +1,276 @@
+//! How an archive wants to be asked.
+//!
+//! Servers refuse spellings of `Accept` that the standard allows. So each kind of call has a ladder of
+//! them, the best first; an archive that refuses one with 400, 406 or 415 is asked in the next, and the
+//! rung that worked is remembered.
+
+use std::str::FromStr;
+use std::sync::Mutex;
+
+use url::Url;
+
+/// A family of archives, for what has to be known before the first call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// Orthanc with its DICOMweb plugin.
+    Orthanc,
+    /// dcm4chee-arc-light.
+    Dcm4chee,
+    /// Google Cloud Healthcare API.
+    Google,
+    /// Azure Health Data Services, and the open source Medical Imaging Server.
+    Azure,
+    /// AWS HealthImaging.
+    Aws,
+    /// Any other.
+    Generic,
+}
+
+impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Orthanc, Self::Dcm4chee, Self::Google, Self::Azure, Self::Aws, Self::Generic];
+
+    /// Its name in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Orthanc => "orthanc",
+            Self::Dcm4chee => "dcm4chee",
+            Self::Google => "google",
+            Self::Azure => "azure",
+            Self::Aws => "aws",
+            Self::Generic => "generic",
+        }
+    }
+
+    /// What the base URL tells: the hosts of clouds, the paths of dcm4chee.
+    pub fn of_url(base: &Url) -> Option<Self> {
+        let host = base.host_str().unwrap_or_default();
+        let path = base.path();
+        if host.ends_with("healthcare.googleapis.com") || path.contains("/dicomStores/") {
+            Some(Self::Google)
+        } else if host.ends_with(".dicom.azurehealthcareapis.com") {
+            Some(Self::Azure)
+        } else if host.contains("medical-imaging.") && host.ends_with(".amazonaws.com") {
+            Some(Self::Aws)
+        } else if path.contains("/aets/") || path.starts_with("/dcm4chee-arc") {
+            Some(Self::Dcm4chee)
+        } else {
+            None
+        }
+    }
+
+    /// Whether metadata come without the values of binary VRs, and without a URI for them: Azure drops OB,
+    /// OD, OF, OL, OV, OW and UN.
+    pub fn drops_binary_metadata(self) -> bool {
+        self == Self::Azure
+    }
+}
+
+impl FromStr for Dialect {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|dialect| dialect.as_str() == text)
+            .ok_or("must be orthanc, dcm4chee, google, azure, aws or generic")
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Call {
+    Instance,
+    Frame,
+    Bulk,
+    Json,
+}
+
+impl Call {
+    const COUNT: usize = 4;
+
+    /// The forms of `Accept`. `transfer-syntax=*` first: the archive must not transcode for us (PS3.18
+    /// §8.7.3.5.2).
+    pub(crate) fn rungs(self) -> &'static [&'static str] {
+        match self {
+            Self::Instance => &[
+                r#"multipart/related; type="application/dicom"; transfer-syntax=*"#,
+                "multipart/related; type=application/dicom; transfer-syntax=*",
+                "application/dicom; transfer-syntax=*",
+                r#"multipart/related; type="application/dicom""#,
+                "application/dicom",
+                "*/*",
+            ],
+            Self::Frame => &[
+                r#"multipart/related; type="application/octet-stream"; transfer-syntax=*"#,
+                "multipart/related; type=application/octet-stream; transfer-syntax=*",
+                r#"multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1"#,
+                r#"multipart/related; type="application/octet-stream""#,
+                "application/octet-stream; transfer-syntax=*",
+                "*/*",
+            ],
+            Self::Bulk => &[
+                r#"multipart/related; type="application/octet-stream"; transfer-syntax=*"#,
+                r#"multipart/related; type="application/octet-stream""#,
+                "multipart/related; type=application/octet-stream",
+                "application/octet-stream",
+                "*/*",
+            ],
+            Self::Json => &["application/dicom+json", "application/json", "*/*"],
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Instance => 0,
+            Self::Frame => 1,
+            Self::Bulk => 2,
+            Self::Json => 3,
+        }
+    }
+}
+
+/// Refusals in a row after which a rung that worked is doubted. Twice as many each time that no other
+/// worked either: then it is the objects.
+const DOUBT: u32 = 3;
+
+/// The rungs that worked. A refusal on one of them is about the object: archives say 400 of a frame
+/// that is not there, and 406 of one that is too large for them.
+#[derive(Debug, Default)]
+pub(crate) struct Ladders {
+    proven: Mutex<[Option<Proven>; Call::COUNT]>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Proven {
+    rung: usize,
+    /// In a row.
+    refusals: u32,
+    /// How many of them are taken to be about objects.
+    doubt: u32,
+}
+
+impl Ladders {
+    /// The rungs to try, in this order.
+    pub(crate) fn rungs(&self, call: Call) -> impl Iterator<Item = usize> + use<> {
+        let proven = self.lock()[call.index()];
+        let sure = proven.filter(|proven| proven.refusals < proven.doubt);
+        let all = 0..call.rungs().len();
+        all.filter(move |&rung| sure.is_none_or(|proven| proven.rung == rung))
+    }
+
+    /// It was answered.
+    pub(crate) fn worked(&self, call: Call, rung: usize) {
+        self.lock()[call.index()] = Some(Proven { rung, refusals: 0, doubt: DOUBT });
+    }
+
+    /// It was refused in this form.
+    pub(crate) fn refused(&self, call: Call, rung: usize) {
+        let mut ladders = self.lock();
+        let ladder = &mut ladders[call.index()];
+        if let Some(proven) = ladder.as_mut().filter(|proven| proven.rung == rung) {
+            proven.refusals += 1;
+        }
+    }
+
+    /// All of them were refused.
+    pub(crate) fn none_worked(&self, call: Call) {
+        let mut ladders = self.lock();
+        let (rung, doubt) = match ladders[call.index()] {
+            Some(proven) => (proven.rung, proven.doubt.saturating_mul(2)),
+            None => (0, DOUBT),
+        };
+        ladders[call.index()] = Some(Proven { rung, refusals: 0, doubt });
+    }
+
+    /// The form of `Accept` that worked last.
+    pub(crate) fn proven(&self, call: Call) -> Option<&'static str> {
+        self.lock()[call.index()].map(|proven| call.rungs()[proven.rung])
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, [Option<Proven>; Call::COUNT]> {
+        self.proven.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rungs(ladders: &Ladders) -> Vec<usize> {
+        ladders.rungs(Call::Json).collect()
+    }
+
+    #[test]
+    fn the_rung_that_worked_is_remembered_until_it_is_refused_thrice() {
+        let ladders = Ladders::default();
+        assert_eq!(rungs(&ladders), [0, 1, 2]);
+        ladders.refused(Call::Json, 0);
+        assert_eq!(rungs(&ladders), [0, 1, 2]);
+        ladders.worked(Call::Json, 1);
+        assert_eq!(rungs(&ladders), [1]);
+        assert_eq!(ladders.proven(Call::Json), Some("application/json"));
+        assert_eq!(ladders.proven(Call::Frame), None);
+        for _ in 0..2 {
+            ladders.refused(Call::Json, 1);
+        }
+        assert_eq!(rungs(&ladders), [1]);
+        ladders.refused(Call::Json, 1);
+        assert_eq!(rungs(&ladders), [0, 1, 2]);
+    }
+
+    #[test]
+    fn objects_that_no_form_helps_are_not_asked_for_in_every_form_each_time() {
+        let ladders = Ladders::default();
+        let mut calls = 0;
+        for _ in 0..100 {
+            let tried = rungs(&ladders);
+            calls += tried.len();
+            tried.iter().for_each(|&rung| ladders.refused(Call::Json, rung));
+            if tried.len() > 1 {
+                ladders.none_worked(Call::Json);
+            }
+        }
+        assert!(calls < 115, "{calls}");
+    }
+
+    #[test]
+    fn a_success_wipes_out_refusals_before_it() {
+        let ladders = Ladders::default();
+        for _ in 0..5 {
+            ladders.worked(Call::Json, 0);
+            ladders.refused(Call::Json, 0);
+            ladders.refused(Call::Json, 0);
+        }
+        assert_eq!(rungs(&ladders), [0]);
+    }
+
+    #[test]
+    fn base_urls_tell_clouds_and_dcm4chee() {
+        for (base, dialect) in [
+            (
+                "https://healthcare.googleapis.com/v1/projects/p/locations/l/datasets/d/dicomStores/s/dicomWeb",
+                Some(Dialect::Google),
+            ),
+            ("https://ws-dicom.dicom.azurehealthcareapis.com/v2", Some(Dialect::Azure)),
+            (
+                "https://dicom-medical-imaging.us-east-1.amazonaws.com/datastore/0123",
+                Some(Dialect::Aws),
+            ),
+            ("http://pacs:8080/dcm4chee-arc/aets/DCM4CHEE/rs", Some(Dialect::Dcm4chee)),
+            ("http://127.0.0.1:8042/dicom-web", None),
+            ("https://evil.example/?healthcare.googleapis.com", None),
+        ] {
+            assert_eq!(Dialect::of_url(&base.parse().unwrap()), dialect, "{base}");
+        }
+    }
+
+    #[test]
+    fn dialects_are_read_as_they_are_written() {
+        for dialect in Dialect::ALL {
+            assert_eq!(dialect.as_str().parse(), Ok(dialect));
+        }
+        assert!("PACS".parse::<Dialect>().is_err());
+    }
+}

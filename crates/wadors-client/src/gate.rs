@@ -1,0 +1,206 @@
+//! How many calls are under way at once, how many may begin in a span of time, and the pauses that the
+//! archive asks for.
+
+use std::collections::VecDeque;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// A pause up to here is waited for; callers are told of a longer one.
+pub(crate) const SHORT_PAUSE: Duration = Duration::from_secs(2);
+
+/// The longest pause that an archive is granted.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// At most so many calls in each span: `50/s`, `600/min`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    calls: NonZeroU32,
+    span: Span,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Span {
+    Second,
+    Minute,
+}
+
+impl Rate {
+    /// More in one span could not be kept account of cheaply.
+    const MOST: u32 = 100_000;
+
+    fn span(self) -> Duration {
+        match self.span {
+            Span::Second => Duration::from_secs(1),
+            Span::Minute => Duration::from_secs(60),
+        }
+    }
+}
+
+impl FromStr for Rate {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "must be calls per second or minute, such as 50/s or 600/min";
+        let (calls, span) = text.split_once('/').ok_or(EXPECTED)?;
+        let calls: NonZeroU32 = calls.trim().parse().map_err(|_| EXPECTED)?;
+        if calls.get() > Self::MOST {
+            return Err("must be at most 100000 calls");
+        }
+        let span = match span.trim() {
+            "s" => Span::Second,
+            "min" => Span::Minute,
+            _ => return Err(EXPECTED),
+        };
+        Ok(Self { calls, span })
+    }
+}
+
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let span = match self.span {
+            Span::Second => "s",
+            Span::Minute => "min",
+        };
+        write!(f, "{}/{span}", self.calls)
+    }
+}
+
+/// What every call passes.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    places: Semaphore,
+    pace: Mutex<Pace>,
+}
+
+impl Gate {
+    pub(crate) fn new(concurrency: NonZeroUsize, rate: Option<Rate>) -> Self {
+        Self {
+            places: Semaphore::new(concurrency.get().min(Semaphore::MAX_PERMITS)),
+            pace: Mutex::new(Pace { rate, begun: VecDeque::new(), paused_until: None }),
+        }
+    }
+
+    /// A place among the calls under way, held until the answer is read.
+    pub(crate) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.places.acquire().await.ok()
+    }
+
+    /// Waits until the next call may begin.
+    ///
+    /// # Errors
+    /// How long the archive wants to be left alone, where that is too long to wait.
+    pub(crate) async fn pass(&self) -> Result<(), Duration> {
+        let wait = self.lock().next(Instant::now())?;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    /// The archive asked for a pause.
+    pub(crate) fn pause(&self, length: Duration) {
+        let until = Instant::now() + length.min(LONGEST_PAUSE);
+        let mut pace = self.lock();
+        pace.paused_until = pace.paused_until.max(Some(until));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// When calls began, as far back as the rate looks.
+#[derive(Debug)]
+struct Pace {
+    rate: Option<Rate>,
+    begun: VecDeque<Instant>,
+    paused_until: Option<Instant>,
+}
+
+impl Pace {
+    /// How long the next call has to wait; it is taken to begin then.
+    fn next(&mut self, now: Instant) -> Result<Duration, Duration> {
+        let mut start = now;
+        if let Some(until) = self.paused_until.filter(|until| *until > now) {
+            if until - now > SHORT_PAUSE {
+                return Err(until - now);
+            }
+            start = until;
+        }
+        let Some(rate) = self.rate else { return Ok(start - now) };
+        if self.begun.len() >= rate.calls.get() as usize
+            && let Some(oldest) = self.begun.pop_front()
+        {
+            start = start.max(oldest + rate.span());
+        }
+        self.begun.push_back(start);
+        Ok(start - now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn pace(rate: &str) -> Pace {
+        Pace { rate: Some(rate.parse().unwrap()), begun: VecDeque::new(), paused_until: None }
+    }
+
+    fn milliseconds(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn rates_are_written_as_they_are_read() {
+        for text in ["1/s", "50/s", "600/min"] {
+            assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
+        }
+        for text in ["", "50", "0/s", "-1/s", "5/h", "1.5/s", "999999/s", "/s"] {
+            assert!(text.parse::<Rate>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_burst_up_to_the_rate_does_not_wait() {
+        let (mut pace, now) = (pace("3/s"), Instant::now());
+        let waits: Vec<_> = (0..7).map(|_| pace.next(now).unwrap().as_millis()).collect();
+        assert_eq!(waits, [0, 0, 0, 1000, 1000, 1000, 2000]);
+    }
+
+    #[test]
+    fn short_pauses_are_waited_for_and_long_ones_told() {
+        let (mut pace, now) = (pace("100/s"), Instant::now());
+        pace.paused_until = Some(now + milliseconds(1500));
+        assert_eq!(pace.next(now), Ok(milliseconds(1500)));
+        pace.paused_until = Some(now + milliseconds(9000));
+        assert_eq!(pace.next(now), Err(milliseconds(9000)));
+        assert_eq!(pace.next(now + milliseconds(9000)), Ok(Duration::ZERO));
+    }
+
+    proptest! {
+        #[test]
+        fn no_span_ever_holds_more_than_the_rate(
+            calls in 1_u32..8,
+            gaps in prop::collection::vec(0_u64..700, 1..60),
+        ) {
+            let mut pace = pace(&format!("{calls}/s"));
+            let mut now = Instant::now();
+            let mut begun = Vec::new();
+            for gap in gaps {
+                now += milliseconds(gap);
+                begun.push(now + pace.next(now).unwrap());
+            }
+            for start in &begun {
+                let inside = begun.iter().filter(|at| *at >= start && **at < *start + milliseconds(1000));
+                prop_assert!(inside.count() <= calls as usize);
+            }
+        }
+    }
+}
