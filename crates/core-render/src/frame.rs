@@ -16,7 +16,7 @@ use crate::error::{RenderError, Result};
 use crate::limits::Limits;
 use crate::part10::{self, DicomFile, PixelData};
 use crate::pixel::native;
-use crate::source::FrameChoice;
+use crate::source::{EncodedFrame, FrameChoice};
 
 /// One frame, still encoded.
 #[derive(Debug)]
@@ -58,6 +58,37 @@ impl Frame {
             dataset: None,
         })
     }
+}
+
+impl EncodedFrame {
+    /// A frame of a file as an archive would hand it out.
+    ///
+    /// # Errors
+    /// What is wrong with the file: [`RenderError`].
+    pub fn of_file(bytes: &Bytes, choice: FrameChoice, limits: &Limits) -> Result<Self> {
+        let Frame { attributes, transfer_syntax, bytes, .. } = Frame::in_file(bytes, choice, limits)?;
+        Ok(Self { attributes, transfer_syntax, bytes })
+    }
+
+    /// The bytes that decide the pixels, however the frame was fetched: without padding, which some
+    /// archives take off and others leave.
+    pub fn content(&self) -> &[u8] {
+        content(&self.attributes, &self.transfer_syntax, &self.bytes)
+    }
+}
+
+/// [`EncodedFrame::content`] of its parts.
+pub fn content<'a>(
+    attributes: &ImageAttributes,
+    transfer_syntax: &TransferSyntax,
+    bytes: &'a [u8],
+) -> &'a [u8] {
+    if transfer_syntax.is_encapsulated() {
+        let padding = bytes.iter().rev().take_while(|&&byte| byte == 0).count();
+        return &bytes[..bytes.len() - padding];
+    }
+    let length = native::frame_bits(attributes).div_ceil(8);
+    &bytes[..bytes.len().min(usize::try_from(length).unwrap_or(usize::MAX))]
 }
 
 /// A file whose frames can be cut out.

@@ -48,7 +48,7 @@ pub use cine::{cine_frames, frame_delays, frames_of_file};
 pub use colour::palette::Palette;
 pub use document::EncapsulatedDocument;
 pub use error::{RenderError, Result};
-pub use frame::frames_cannot_be_cut;
+pub use frame::{content, frames_cannot_be_cut};
 pub use limits::Limits;
 pub use lut::lookup::Lut;
 pub use overlay::OverlayPlane;

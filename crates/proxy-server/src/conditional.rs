@@ -1,8 +1,8 @@
 //! ETag and If-None-Match (RFC 9110 §8.8.3, §13.1.2).
 
 use core_render::{
-    Cine, EncodedFrame, FrameChoice, ImageAttributes, Mosaic, RENDERER_VERSION, RenderJob, Source,
-    Tile,
+    Cine, EncodedFrame, ImageAttributes, Limits, Mosaic, RENDERER_VERSION, RenderJob, Source, Tile,
+    content,
 };
 use dicomweb_types::TransferSyntax;
 use http::header::{self, HeaderMap};
@@ -10,20 +10,21 @@ use sha2::{Digest, Sha256};
 
 /// A strong entity tag, quotes included.
 ///
-/// It is a hash over all that decides the bytes of a picture: renderer, source and specification. So
-/// it is known before anything is decoded.
+/// It is a hash over all that decides the bytes of a picture: renderer, attributes and bytes of the frame, and
+/// specification. So it is known before anything is decoded, and is the same however the frame was
+/// fetched.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ETag(String);
 
 impl ETag {
     pub(crate) fn of(job: &RenderJob) -> Self {
         // What it may cost changes no picture. A new field must be thought about here.
-        let RenderJob { source, spec, limits: _, labels, presentation } = job;
+        let RenderJob { source, spec, limits, labels, presentation } = job;
         let mut hash = Hash::new();
         hash.value(spec);
         hash.value(labels);
         hash.value(presentation);
-        hash.source(source);
+        hash.source(source, limits);
         hash.tag()
     }
 
@@ -56,21 +57,19 @@ impl Hash {
         ETag(format!("\"{hex}\""))
     }
 
-    fn source(&mut self, source: &Source) {
+    fn source(&mut self, source: &Source, limits: &Limits) {
         match source {
-            Source::File { bytes, frame } => {
-                match frame {
-                    FrameChoice::Number(number) => self.field(&number.get().to_be_bytes()),
-                    FrameChoice::Representative => self.field(b"representative"),
-                }
-                self.field(bytes);
-            }
+            Source::File { bytes, frame } => match EncodedFrame::of_file(bytes, *frame, limits) {
+                Ok(frame) => self.frame(&frame.attributes, &frame.transfer_syntax, &frame.bytes),
+                // There will be no picture of it.
+                Err(_) => self.field(bytes),
+            },
             Source::Frame { attributes, transfer_syntax, bytes } => {
                 self.frame(attributes, transfer_syntax, bytes);
             }
             Source::Tiles(mosaic) => {
                 let Mosaic { attributes, canvas, tiles } = &**mosaic;
-                self.value(attributes);
+                self.attributes(attributes);
                 self.value(canvas);
                 for Tile { x, y, transfer_syntax, bytes } in tiles {
                     self.value(&(x, y));
@@ -95,9 +94,19 @@ impl Hash {
     }
 
     fn frame(&mut self, attributes: &ImageAttributes, syntax: &TransferSyntax, bytes: &[u8]) {
-        self.value(attributes);
+        self.attributes(attributes);
+        // What archives make of cells in their memory's order, without a word.
+        let syntax = match syntax {
+            TransferSyntax::ImplicitLittleEndian => &TransferSyntax::ExplicitLittleEndian,
+            other => other,
+        };
         self.field(syntax.uid().as_bytes());
-        self.field(bytes);
+        self.field(content(attributes, syntax, bytes));
+    }
+
+    /// All but the warnings: files and metadata break different rules, which changes no pixel.
+    fn attributes(&mut self, attributes: &ImageAttributes) {
+        self.value(&ImageAttributes { warnings: Vec::new(), ..attributes.clone() });
     }
 
     /// Length first, so that no two lists of fields run into the same bytes.
@@ -160,8 +169,9 @@ fn opaque(tag: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use core_render::{Framing, Limits, Output, Overlays, RenderSpec};
-    use dicomweb_types::FrameNumber;
+    use core_render::{FrameChoice, Framing, Output, Overlays, RenderSpec};
+    use serde_json::json;
+    use wadors_client::Metadata;
 
     use super::*;
 
@@ -169,8 +179,24 @@ mod tests {
         RenderSpec { overlays: Overlays::Omit, ..RenderSpec::new(Framing::Native, Output::Png) }
     }
 
-    fn file(bytes: &'static str, frame: FrameChoice) -> Source {
-        Source::File { bytes: Bytes::from_static(bytes.as_bytes()), frame }
+    fn frame(cells: &'static [u8], window: u32) -> Source {
+        let us = |value: u32| json!({"vr": "US", "Value": [value]});
+        let metadata = json!([{
+            "00280002": us(1), "00280004": {"vr": "CS", "Value": ["MONOCHROME2"]}, "00280010": us(1),
+            "00280011": us(3), "00280100": us(8), "00280101": us(8), "00280102": us(7), "00280103": us(0),
+            "00281050": {"vr": "DS", "Value": [40]}, "00281051": {"vr": "DS", "Value": [window]},
+        }]);
+        let dataset = Metadata::from_json(&metadata).unwrap().dataset;
+        let number = dicomweb_types::FrameNumber::FIRST;
+        Source::Frame {
+            attributes: Box::new(ImageAttributes::of_frame(&dataset, number).unwrap()),
+            transfer_syntax: TransferSyntax::ExplicitLittleEndian,
+            bytes: Bytes::from_static(cells),
+        }
+    }
+
+    fn broken(bytes: &'static str) -> Source {
+        Source::File { bytes: Bytes::from_static(bytes.as_bytes()), frame: FrameChoice::Representative }
     }
 
     fn tag_of(spec: &RenderSpec, source: &Source) -> ETag {
@@ -187,7 +213,7 @@ mod tests {
 
     #[test]
     fn whatever_changes_the_picture_changes_the_tag() {
-        let source = file("a", FrameChoice::Representative);
+        let source = frame(b"abc", 400);
         let tag = tag_of(&spec(), &source);
         assert_eq!(tag, tag_of(&spec(), &source));
         for spec in [
@@ -199,17 +225,20 @@ mod tests {
         ] {
             assert_ne!(tag, tag_of(&spec, &source), "{spec:?}");
         }
-        for source in [
-            file("b", FrameChoice::Representative),
-            file("a", FrameChoice::Number(FrameNumber::FIRST)),
-        ] {
+        for source in [frame(b"abd", 400), frame(b"abc", 401), broken("a"), broken("b")] {
             assert_ne!(tag, tag_of(&spec(), &source));
         }
     }
 
     #[test]
+    fn padding_of_a_frame_changes_no_tag() {
+        assert_eq!(tag_of(&spec(), &frame(b"abc", 400)), tag_of(&spec(), &frame(b"abc\0", 400)));
+        assert_ne!(tag_of(&spec(), &frame(b"ab\0", 400)), tag_of(&spec(), &frame(b"ab", 400)));
+    }
+
+    #[test]
     fn tags_are_compared_weakly_and_in_lists() {
-        let tag = tag_of(&spec(), &file("a", FrameChoice::Representative));
+        let tag = tag_of(&spec(), &frame(b"abc", 400));
         let text = tag.as_str();
         for values in
             [vec![text], vec!["\"x\"", text], vec![&format!("\"x\" , W/{text},\"y\"")[..]]]

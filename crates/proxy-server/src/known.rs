@@ -24,7 +24,8 @@ pub(crate) enum Content {
     Frames(u32),
     /// Text, references or a document: what is drawn of it is in its attributes.
     Text,
-    /// Anything else that holds no frames: its size may be anything.
+    /// Anything of which no frame is wanted before its attributes are known: slides, whose frames are
+    /// tiles, and what holds none. Its size may be anything.
     Other,
 }
 
@@ -129,6 +130,9 @@ impl Said {
         match Category::of_sop_class(class) {
             Some(Category::Report | Category::PresentationState) => return Some(Content::Text),
             Some(_) => return Some(Content::Other),
+            None if class == uids::VL_WHOLE_SLIDE_MICROSCOPY_IMAGE_STORAGE => {
+                return Some(Content::Other);
+            }
             None => {}
         }
         match self.frames.number() {

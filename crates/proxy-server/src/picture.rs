@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use core_render::{
-    Card, Category, Labels, Picture, Presentation, PresentationState, RenderError, RenderJob,
+    Card, Category, Picture, Presentation, PresentationState, RenderError, RenderJob,
     RenderSpec, Source, number_of_frames, representative_frame,
 };
 use dicomweb_types::{FrameNumber, ImageReference, InstancePath, MediaType};
@@ -99,7 +99,7 @@ pub(crate) async fn draw(
     let source = fetch.source(opened, &subject.which).await;
     let source = source.map_err(|error| ServerError::of_source(error, level))?;
     let frame = first_frame(&fetch, opened, &subject.which);
-    let labels = needs_labels(&spec).then(|| opened.labels(frame)).flatten();
+    let labels = needs_labels(&spec).then(|| opened.labels(frame));
     let presentation = match &subject.state {
         Some(state) => Some(presentation(state, subject, frame)?),
         None => None,
@@ -126,7 +126,7 @@ pub(crate) async fn draw_frame(
     let began = Instant::now();
     let fetched = asked.fetch(path).frame(frame).await;
     let (source, labels) = fetched.map_err(|error| ServerError::of_source(error, Level::Frame))?;
-    let labels: Option<Labels> = labels.filter(|_| needs_labels(&spec));
+    let labels = needs_labels(&spec).then_some(labels);
     let job = RenderJob { labels, ..RenderJob::new(source, spec, asked.app.config.limits()) };
     let location = plan::content_location(&asked.upstream.base_path, path, Some(frame));
     finish(asked, turn, job, location, began.elapsed(), Level::Frame).await

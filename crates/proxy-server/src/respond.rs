@@ -293,7 +293,7 @@ pub(crate) fn failure(error: &ServerError) -> Response<Body> {
             headers.insert(header::RETRY_AFTER, after.clone());
         }
         ServerError::Upstream(
-            UpstreamError::Resting { retry_after } | UpstreamError::Paused { retry_after },
+            UpstreamError::Resting { retry_after, .. } | UpstreamError::Paused { retry_after },
         ) => {
             // Whole seconds, rounded up.
             let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
@@ -397,9 +397,8 @@ fn upstream_status(error: &UpstreamError) -> StatusCode {
         UpstreamError::Empty => StatusCode::NOT_FOUND,
         UpstreamError::Timeout => StatusCode::GATEWAY_TIMEOUT,
         UpstreamError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        UpstreamError::Resting { .. } | UpstreamError::Paused { .. } => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        UpstreamError::Resting { last, .. } => upstream_status(last),
+        UpstreamError::Paused { .. } => StatusCode::SERVICE_UNAVAILABLE,
         UpstreamError::Unreachable { .. }
         | UpstreamError::Untrusted { .. }
         | UpstreamError::Credentials { .. }

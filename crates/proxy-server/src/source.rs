@@ -122,12 +122,9 @@ impl Opened {
         self.category
     }
 
-    /// The texts of an annotation, which files hold themselves.
-    pub(crate) fn labels(&self, frame: FrameNumber) -> Option<Labels> {
-        match &self.held {
-            Held::File { .. } => None,
-            Held::Metadata(metadata) => Some(Labels::of(&metadata.dataset, frame)),
-        }
+    /// The texts of an annotation.
+    pub(crate) fn labels(&self, frame: FrameNumber) -> Labels {
+        Labels::of(self.dataset(), frame)
     }
 
     fn of_file(path: &InstancePath, bytes: Bytes, limits: &Limits) -> Result<Self> {
@@ -193,7 +190,7 @@ impl Fetch<'_> {
                 Way::Whole | Way::Parts => Plan::Parts(wanted.unwrap_or(FrameNumber::FIRST)),
             },
             Some(Content::Text) => Plan::Whole,
-            Some(Content::Other) => Plan::Metadata,
+            Some(Content::Other) => wanted.map_or(Plan::Metadata, Plan::Parts),
         }
     }
 
@@ -405,7 +402,7 @@ impl Fetch<'_> {
     }
 
     /// One frame of an instance that is not open yet, with the texts of an annotation.
-    pub(crate) async fn frame(&self, frame: FrameNumber) -> Result<(Source, Option<Labels>)> {
+    pub(crate) async fn frame(&self, frame: FrameNumber) -> Result<(Source, Labels)> {
         let opened = self.open_for(Some(frame)).await?;
         self.has_frames(opened.category)?;
         Ok((self.frame_of(&opened, frame).await?, opened.labels(frame)))

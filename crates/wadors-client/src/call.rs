@@ -32,6 +32,7 @@ impl Client {
     where
         R: Future<Output = Result<T, UpstreamError>>,
     {
+        let watched = self.shared.breaker.admit().await?;
         let asking = async {
             let mut tries = self.shared.retries.begin();
             loop {
@@ -45,7 +46,13 @@ impl Client {
             }
         };
         let asked = tokio::time::timeout(self.shared.total_timeout, asking).await;
-        asked.unwrap_or(Err(UpstreamError::Timeout))
+        let asked = asked.unwrap_or(Err(UpstreamError::Timeout));
+        if let Err(error) = &asked
+            && is_outage(error)
+        {
+            watched.failed(error, Instant::now());
+        }
+        asked
     }
 
     /// Asks in the forms that the archive may take, one after the other.
@@ -126,33 +133,20 @@ impl Client {
         let shared = &self.shared;
         let paused = |retry_after| UpstreamError::Paused { retry_after };
         shared.gate.pass().await.map_err(paused)?;
-        let resting = |retry_after| UpstreamError::Resting { retry_after };
-        let watched = shared.breaker.begin(Instant::now()).map_err(resting)?;
         let asked = Instant::now();
         let request = shared.http.get(ask.url.clone()).headers(headers).send();
-        let response = match tokio::time::timeout(shared.timeout, request).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
-                watched.failed(Instant::now());
-                return Err(explain(&error));
-            }
-            Err(_) => {
-                watched.failed(Instant::now());
-                return Err(UpstreamError::Timeout);
-            }
-        };
+        let response = tokio::time::timeout(shared.timeout, request)
+            .await
+            .map_err(|_| UpstreamError::Timeout)?
+            .map_err(|error| explain(&error))?;
         tracing::debug!(
             status = response.status().as_u16(),
             milliseconds = asked.elapsed().as_millis() as u64,
             "the archive answered"
         );
         let answer = Answer::new(response, shared.timeout);
-        if let Err(error) = &answer
-            && is_down(error)
-        {
-            watched.failed(Instant::now());
-        } else {
-            watched.answered();
+        if !answer.as_ref().is_err_and(is_outage) {
+            shared.breaker.answered();
         }
         if let Err(error @ UpstreamError::Status { status: 429, .. }) = &answer {
             shared.gate.pause(error.retry_after().unwrap_or(UNSAID_PAUSE));
@@ -167,10 +161,13 @@ fn is_unauthorized(answer: &Result<Answer, UpstreamError>) -> bool {
 
 /// Whether the service as a whole is down. Archives say 503 with a Retry-After of one object too, while
 /// they fetch it from elsewhere.
-fn is_down(error: &UpstreamError) -> bool {
+fn is_outage(error: &UpstreamError) -> bool {
     matches!(
         error,
-        UpstreamError::Status { status: 502 | 504, .. }
+        UpstreamError::Unreachable { .. }
+            | UpstreamError::Untrusted { .. }
+            | UpstreamError::Timeout
+            | UpstreamError::Status { status: 502 | 504, .. }
             | UpstreamError::Status { status: 503, retry_after: None, .. }
     )
 }

@@ -53,10 +53,12 @@ pub enum UpstreamError {
         reason: &'static str,
     },
     /// It failed several times in a row, and is not asked for a while.
-    #[error("the archive has not answered several times in a row, and is not asked again yet")]
+    #[error("{last}; it has failed several times in a row and is left alone for a moment")]
     Resting {
         /// When it will be asked again.
         retry_after: Duration,
+        /// How it failed last.
+        last: Box<UpstreamError>,
     },
     /// It wants to be left alone for a while (429).
     #[error("the archive asked for a pause")]
@@ -118,9 +120,9 @@ impl UpstreamError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Status { status, .. } | Self::Redirected { status } => Some(*status),
+            Self::Resting { last, .. } => last.status(),
             Self::Unreachable { .. }
             | Self::Untrusted { .. }
-            | Self::Resting { .. }
             | Self::Paused { .. }
             | Self::Credentials { .. }
             | Self::Empty
@@ -151,7 +153,7 @@ impl UpstreamError {
     /// §10.2.3).
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Resting { retry_after } | Self::Paused { retry_after } => Some(*retry_after),
+            Self::Resting { retry_after, .. } | Self::Paused { retry_after } => Some(*retry_after),
             Self::Status { retry_after: Some(value), .. } => {
                 let text = value.to_str().ok()?.trim();
                 text.parse().map(Duration::from_secs).ok().or_else(|| {
