@@ -128,7 +128,7 @@ fn webp(bytes: &[u8]) -> Result<Decoded, String> {
 }
 
 fn jp2(bytes: &[u8]) -> Result<Decoded, String> {
-    let image = jpeg2000::decode(bytes, 0).map_err(|error| error.to_string())?;
+    let image = jpeg2000::decode(bytes, 0, 1).map_err(|error| error.to_string())?;
     let channels = image.components.len();
     let (width, height) = (image.width as usize, image.height as usize);
     let sample =

@@ -17,6 +17,8 @@ pub struct Limits {
     pub animation_frames: u32,
     /// Bytes of an animation, beyond which it is given up.
     pub animation_bytes: u64,
+    /// Threads that decoding one frame may use, where its decoder can share the work. Changes no pixel.
+    pub threads: u32,
 }
 
 /// How many pictures, and source frames, of the largest size an animation's may add up to: 200 frames of
@@ -34,6 +36,7 @@ impl Default for Limits {
             output_pixels: 50_000_000,
             animation_frames: 200,
             animation_bytes: 64 << 20,
+            threads: 1,
         }
     }
 }

@@ -686,7 +686,7 @@ fn check_picture(picture: &Picture, spec: &RenderSpec) {
             (image.width, image.height)
         }
         Output::Jp2(_) => {
-            let image = native_codecs::jpeg2000::decode(&picture.bytes, 0).expect("our JP2 is one");
+            let image = native_codecs::jpeg2000::decode(&picture.bytes, 0, 1).expect("our JP2 is one");
             assert_eq!(image.warning, None);
             (image.width, image.height)
         }

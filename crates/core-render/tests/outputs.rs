@@ -231,7 +231,7 @@ fn ramp() -> DataSet {
 }
 
 fn jp2_pixels(picture: &Picture) -> Vec<u8> {
-    let image = native_codecs::jpeg2000::decode(&picture.bytes, 0).unwrap();
+    let image = native_codecs::jpeg2000::decode(&picture.bytes, 0, 1).unwrap();
     let count = (image.width * image.height) as usize;
     let samples = (0..count).flat_map(|at| image.components.iter().map(move |c| c.data[at] as u8));
     samples.collect()

@@ -3,12 +3,13 @@
 mod codestream;
 
 use std::cell::{Cell, RefCell};
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::slice;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use openjpeg_sys as opj;
 
@@ -100,12 +101,17 @@ pub fn header(codestream: &[u8]) -> Result<J2kHeader> {
     })
 }
 
-/// Decodes on this thread, at 1/2^`reduce` of the size; `reduce` above [`J2kHeader::levels`] is an
-/// error.
+/// Shorter codestreams are decoded before the threads are there.
+const WORTH_SHARING: usize = 64 << 10;
+
+/// Decodes at 1/2^`reduce` of the size; `reduce` above [`J2kHeader::levels`] is an error.
+///
+/// With `threads` above 1 so many of them share the work where the codestream is large enough for that
+/// to pay; what is decoded is the same.
 ///
 /// Colour spaces, palettes and channel definitions of a JP2 file are not applied. A truncated
 /// codestream gives what is there, and a warning.
-pub fn decode(codestream: &[u8], reduce: u8) -> Result<J2kImage> {
+pub fn decode(codestream: &[u8], reduce: u8, threads: u32) -> Result<J2kImage> {
     let codestream = codestream::find(codestream)?;
     let main = MainHeader::read(codestream)?;
     if reduce > main.levels {
@@ -118,7 +124,8 @@ pub fn decode(codestream: &[u8], reduce: u8) -> Result<J2kImage> {
 
     let messages = Messages::default();
     let source = Source { data: codestream, position: Cell::new(0) };
-    let image = decompress(&source, reduce, &messages)?;
+    let threads = if codestream.len() < WORTH_SHARING { 1 } else { threads };
+    let image = decompress(&source, reduce, threads, &messages)?;
     let components = image.take_components()?;
     let warning = messages
         .first()
@@ -255,7 +262,12 @@ fn encoder_parameters(
     Ok(parameters)
 }
 
-fn decompress(source: &Source<'_>, reduce: u8, messages: &Messages) -> Result<OwnedImage> {
+fn decompress(
+    source: &Source<'_>,
+    reduce: u8,
+    threads: u32,
+    messages: &Messages,
+) -> Result<OwnedImage> {
     // SAFETY: takes no pointer.
     let codec = Codec::new(unsafe { opj::opj_create_decompress(J2K) }, messages)?;
     let stream = Stream::reading(source)?;
@@ -270,6 +282,11 @@ fn decompress(source: &Source<'_>, reduce: u8, messages: &Messages) -> Result<Ow
     messages.check(unsafe { opj::opj_setup_decoder(codec.handle, &mut *parameters) })?;
     // SAFETY: the codec is a live decompressor that has been set up.
     messages.check(unsafe { opj::opj_decoder_set_strict_mode(codec.handle, 0) })?;
+    if threads > 1 {
+        let threads = c_int::try_from(threads).unwrap_or(c_int::MAX);
+        // SAFETY: the codec is a live decompressor that has been set up, and its header is not read yet.
+        messages.check(unsafe { opj::opj_codec_set_threads(codec.handle, threads) })?;
+    }
 
     let mut image = std::ptr::null_mut();
     // SAFETY: codec and stream are live; `image` is writable. It stays null or becomes an image
@@ -306,23 +323,23 @@ fn compress(
 
 const J2K: opj::OPJ_CODEC_FORMAT = opj::OPJ_CODEC_FORMAT::OPJ_CODEC_J2K;
 
-/// What OpenJPEG says on the way.
+/// What OpenJPEG says on the way, from any of its threads.
 #[derive(Default)]
 struct Messages {
-    first: RefCell<Option<String>>,
-    last_error: RefCell<Option<String>>,
+    first: Mutex<Option<String>>,
+    last_error: Mutex<Option<String>>,
 }
 
 impl Messages {
     fn first(&self) -> Option<String> {
-        self.first.borrow().clone()
+        lock(&self.first).clone()
     }
 
     fn check(&self, succeeded: opj::OPJ_BOOL) -> Result<()> {
         if succeeded != 0 {
             return Ok(());
         }
-        let said = self.last_error.borrow().clone().or_else(|| self.first());
+        let said = lock(&self.last_error).clone().or_else(|| self.first());
         Err(CodecError::new(said.unwrap_or_else(|| "OpenJPEG failed without a reason".into())))
     }
 
@@ -331,17 +348,17 @@ impl Messages {
         if message.contains("TPsot==TNsot") {
             return;
         }
-        if let Ok(mut first) = self.first.try_borrow_mut() {
-            first.get_or_insert(message);
-        }
+        lock(&self.first).get_or_insert(message);
     }
 
     fn failed(&self, message: String) {
-        if let Ok(mut last) = self.last_error.try_borrow_mut() {
-            *last = Some(message.clone());
-        }
+        *lock(&self.last_error) = Some(message.clone());
         self.warned(message);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 unsafe extern "C" fn on_warning(message: *const c_char, messages: *mut c_void) {
@@ -697,12 +714,26 @@ mod tests {
     }
 
     #[test]
+    fn threads_change_nothing_but_the_time() {
+        // Noise does not compress: large enough to be shared, whole and cut off.
+        let samples: Vec<i32> =
+            (0..400_u32 * 300).map(|i| (i.wrapping_mul(2_654_435_761) >> 20) as i32).collect();
+        let stream = lossless(&[&samples], (400, 300), 12, false);
+        assert!(stream.len() > WORTH_SHARING);
+        let whole = decode(&stream, 0, 1).expect("decodes");
+        assert_eq!(whole.components[0].data, samples);
+        assert_eq!(decode(&stream, 0, 4).expect("decodes"), whole);
+        let cut = &stream[..stream.len() * 9 / 10];
+        assert_eq!(decode(cut, 1, 3), decode(cut, 1, 1));
+    }
+
+    #[test]
     fn lossless_samples_come_back_at_every_depth_and_sign() {
         for (precision, signed) in
             [(1, false), (8, false), (8, true), (12, false), (16, false), (16, true)]
         {
             let samples = picture(67, 45, precision, signed, 1);
-            let image = decode(&lossless(&[&samples], (67, 45), precision, signed), 0);
+            let image = decode(&lossless(&[&samples], (67, 45), precision, signed), 0, 1);
             let J2kImage { width: 67, height: 45, components, warning: None } =
                 image.expect("decodes")
             else {
@@ -728,7 +759,7 @@ mod tests {
             mct: true,
         };
         assert_eq!(header(&stream), Ok(expected));
-        let decoded = decode(&stream, 0).expect("decodes");
+        let decoded = decode(&stream, 0, 1).expect("decodes");
         assert!(decoded.components.iter().map(|component| &*component.data).eq(&planes));
     }
 
@@ -736,11 +767,11 @@ mod tests {
     fn reduced_sizes_are_rounded_up_and_too_small_ones_refused() {
         let stream = lossless(&[&picture(101, 67, 12, false, 0)], (101, 67), 12, false);
         for (reduce, size) in [(0, (101, 67)), (1, (51, 34)), (2, (26, 17)), (5, (4, 3))] {
-            let image = decode(&stream, reduce).expect("decodes");
+            let image = decode(&stream, reduce, 1).expect("decodes");
             assert_eq!((image.width, image.height), size);
             assert_eq!(image.components[0].data.len() as u32, size.0 * size.1);
         }
-        assert!(decode(&stream, 6).is_err());
+        assert!(decode(&stream, 6, 1).is_err());
     }
 
     #[test]
@@ -749,7 +780,7 @@ mod tests {
         let stream = encode(&[&samples], 256, 256, 8, false, Compression::Ratio(16.0));
         let stream = stream.expect("encodes");
         assert!(stream.len() <= 256 * 256 / 16, "{}", stream.len());
-        let decoded = decode(&stream, 0).expect("decodes");
+        let decoded = decode(&stream, 0, 1).expect("decodes");
         let worst =
             decoded.components[0].data.iter().zip(&samples).map(|(a, b)| (a - b).abs()).max();
         assert!(worst <= Some(4), "{worst:?}");
@@ -778,7 +809,7 @@ mod tests {
         for decibels in [20.0, 30.0, 40.0, 50.0] {
             let stream = encode_pixels(&pixels, 256, 256, 1, Compression::Psnr(decibels));
             let stream = stream.expect("encodes");
-            let decoded = decode(&stream, 0).expect("decodes");
+            let decoded = decode(&stream, 0, 1).expect("decodes");
             let errors = decoded.components[0].data.iter().zip(&pixels);
             let squares: f64 =
                 errors.map(|(a, &b)| f64::from(a - i32::from(b)).powi(2)).sum::<f64>();
@@ -797,19 +828,19 @@ mod tests {
             b"\0\0\0\x0CjP  \r\n\x87\n\0\0\0\x14ftypjp2 \0\0\0\0jp2 \0\0\0\0jp2c".to_vec();
         file.extend_from_slice(&stream);
         assert_eq!(header(&file), header(&stream));
-        assert_eq!(decode(&file, 0), decode(&stream, 0));
-        assert!(decode(&file[..20], 0).is_err());
+        assert_eq!(decode(&file, 0, 1), decode(&stream, 0, 1));
+        assert!(decode(&file[..20], 0, 1).is_err());
     }
 
     #[test]
     fn truncated_codestreams_give_what_is_there_and_a_warning_or_an_error() {
         let samples = picture(128, 128, 12, false, 0);
         let stream = lossless(&[&samples], (128, 128), 12, false);
-        let most = decode(&stream[..stream.len() * 9 / 10], 0).expect("decodes");
+        let most = decode(&stream[..stream.len() * 9 / 10], 0, 1).expect("decodes");
         assert_eq!(most.components[0].data.len(), samples.len());
         assert!(most.warning.is_some());
         for length in (0..stream.len() - 1).step_by(29) {
-            if let Ok(image) = decode(&stream[..length], 0) {
+            if let Ok(image) = decode(&stream[..length], 0, 1) {
                 assert!(image.warning.is_some(), "{length} of {} bytes", stream.len());
             }
         }
@@ -837,10 +868,10 @@ mod tests {
         let mut many_tiles = stream.clone();
         // Xsiz, Ysiz of 60000 with tiles of 64
         many_tiles[8..16].copy_from_slice(&[0, 0, 0xEA, 0x60, 0, 0, 0xEA, 0x60]);
-        assert!(decode(&many_tiles, 0).is_err());
+        assert!(decode(&many_tiles, 0, 1).is_err());
         let mut huge = stream;
         huge[8..16].fill(0xFF);
-        assert!(decode(&huge, 0).is_err());
+        assert!(decode(&huge, 0, 1).is_err());
     }
 
     #[test]
@@ -853,7 +884,7 @@ mod tests {
             if u64::from(header.width) * u64::from(header.height) > 1 << 20 {
                 continue;
             }
-            if let Ok(image) = decode(&mutant, 0) {
+            if let Ok(image) = decode(&mutant, 0, 1) {
                 for component in image.components {
                     assert_eq!(component.data.len() as u32, component.width * component.height);
                 }

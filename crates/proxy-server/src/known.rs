@@ -20,8 +20,8 @@ const MOST: NonZeroUsize = NonZeroUsize::new(50_000).unwrap();
 pub(crate) enum Content {
     /// One frame, of at most so many bytes as cells; of any size where nobody said.
     Frame { bytes: Option<u64> },
-    /// So many frames.
-    Frames(u32),
+    /// So many frames, of at most so many bytes together.
+    Frames { count: u32, bytes: Option<u64> },
     /// Text, references or a document: what is drawn of it is in its attributes.
     Text,
     /// Anything of which no frame is wanted before its attributes are known: slides, whose frames are
@@ -136,7 +136,10 @@ impl Said {
             None => {}
         }
         match self.frames.number() {
-            Some(frames @ 2..) => Some(Content::Frames(frames.try_into().unwrap_or(u32::MAX))),
+            Some(frames @ 2..) => Some(Content::Frames {
+                count: frames.try_into().unwrap_or(u32::MAX),
+                bytes: self.frame_bytes().and_then(|bytes| bytes.checked_mul(frames)),
+            }),
             Some(1) => Some(Content::Frame { bytes: self.frame_bytes() }),
             Some(0) | None if ONE_FRAME.contains(&class) => {
                 Some(Content::Frame { bytes: self.frame_bytes() })
@@ -200,7 +203,7 @@ mod tests {
         let class = uids::ULTRASOUND_MULTI_FRAME_IMAGE_STORAGE;
         assert_eq!(content_of(class, said), Some(Content::Frame { bytes: Some(512 * 512 * 2) }));
         let many = json!({"00280008": {"vr": "IS", "Value": [96]}});
-        assert_eq!(content_of(class, many), Some(Content::Frames(96)));
+        assert_eq!(content_of(class, many), Some(Content::Frames { count: 96, bytes: None }));
         assert_eq!(content_of(class, json!({})), None);
     }
 

@@ -1,5 +1,9 @@
-//! Which way an archive hands out small objects faster: whole, or metadata and frame together. Measured,
-//! and remembered for each size of object, since the price of a call and that of a byte differ.
+//! Which way an archive hands out objects faster, measured and remembered: a small one whole, or metadata and
+//! frame together; one of unknown size by these together, or one after the other (which spares a frame
+//! that is not wanted, at the price of a round trip).
+//!
+//! And whether an object of which nothing is known may be asked for whole: where all that this archive was
+//! asked for turned out to be small.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,14 +14,32 @@ pub(crate) enum Way {
     /// The instance.
     Whole,
     /// Metadata and a frame, at the same time.
-    Parts,
+    Together,
+    /// Metadata, then the frame that they tell.
+    InSteps,
 }
 
-impl Way {
-    fn other(self) -> Self {
+/// What is known of the size of an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Size {
+    /// So many bytes, as cells.
+    Known(u64),
+    Unknown,
+}
+
+impl Size {
+    /// The ways to choose from. The second is tried first.
+    fn ways(self) -> [Way; 2] {
         match self {
-            Self::Whole => Self::Parts,
-            Self::Parts => Self::Whole,
+            Self::Known(_) => [Way::Together, Way::Whole],
+            Self::Unknown => [Way::InSteps, Way::Together],
+        }
+    }
+
+    fn slot(self) -> usize {
+        match self {
+            Self::Known(bytes) => SIZES.iter().take_while(|&&limit| bytes > limit).count(),
+            Self::Unknown => SIZES.len() + 1,
         }
     }
 }
@@ -31,18 +53,22 @@ const EXPLORED: u32 = 32;
 /// The weight of the newest measurement.
 const WEIGHT: f64 = 0.2;
 
-/// Bytes of uncompressed pixels that separate the sizes.
+/// Bytes of cells that separate the sizes: the price of a call and that of a byte differ.
 const SIZES: [u64; 2] = [1 << 20, 8 << 20];
 
-#[derive(Debug, Default)]
+/// Small objects in a row after which unknown ones are taken to be small, too; four times as many after
+/// each that was not.
+const HABIT: u32 = 4;
+
+#[derive(Debug)]
 pub(crate) struct Pace {
-    of_sizes: Mutex<[OfSize; SIZES.len() + 1]>,
+    slots: Mutex<[Slot; SIZES.len() + 2]>,
+    habit: Mutex<Habit>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct OfSize {
-    whole: Average,
-    parts: Average,
+struct Slot {
+    averages: [Average; 2],
     fetches: u32,
 }
 
@@ -52,42 +78,66 @@ struct Average {
     count: u32,
 }
 
-impl Pace {
-    /// The way to fetch an object of so many bytes.
-    pub(crate) fn choose(&self, bytes: u64) -> Way {
-        self.with(bytes, |of_size| {
-            of_size.fetches = of_size.fetches.wrapping_add(1);
-            let best = of_size.best();
-            if of_size.fetches.is_multiple_of(EXPLORED) { best.other() } else { best }
-        })
-    }
+#[derive(Clone, Copy, Debug)]
+struct Habit {
+    small_in_a_row: u32,
+    needed: u32,
+}
 
-    /// How long it took.
-    pub(crate) fn learn(&self, bytes: u64, way: Way, took: Duration) {
-        self.with(bytes, |of_size| of_size.average(way).add(took.as_secs_f64()));
-    }
-
-    fn with<T>(&self, bytes: u64, change: impl FnOnce(&mut OfSize) -> T) -> T {
-        let size = SIZES.iter().take_while(|&&limit| bytes > limit).count();
-        let mut of_sizes = self.of_sizes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        change(&mut of_sizes[size])
+impl Default for Pace {
+    fn default() -> Self {
+        let habit = Habit { small_in_a_row: 0, needed: HABIT };
+        Self { slots: Mutex::default(), habit: Mutex::new(habit) }
     }
 }
 
-impl OfSize {
-    fn best(&self) -> Way {
-        match (self.whole.count, self.parts.count) {
-            (whole, parts) if whole < ENOUGH && whole <= parts => Way::Whole,
-            (_, parts) if parts < ENOUGH => Way::Parts,
-            _ if self.parts.seconds < self.whole.seconds => Way::Parts,
-            _ => Way::Whole,
+impl Pace {
+    /// The way to fetch an object.
+    pub(crate) fn choose(&self, size: Size) -> Way {
+        let mut slots = lock(&self.slots);
+        let slot = &mut slots[size.slot()];
+        slot.fetches = slot.fetches.wrapping_add(1);
+        let best = slot.best();
+        let way = if slot.fetches.is_multiple_of(EXPLORED) { 1 - best } else { best };
+        size.ways()[way]
+    }
+
+    /// How long it took.
+    pub(crate) fn learn(&self, size: Size, way: Way, took: Duration) {
+        if let Some(way) = size.ways().iter().position(|&known| known == way) {
+            lock(&self.slots)[size.slot()].averages[way].add(took.as_secs_f64());
         }
     }
 
-    fn average(&mut self, way: Way) -> &mut Average {
-        match way {
-            Way::Whole => &mut self.whole,
-            Way::Parts => &mut self.parts,
+    /// Whether an object of which nothing is known is probably small.
+    pub(crate) fn is_used_to_small_objects(&self) -> bool {
+        let habit = lock(&self.habit);
+        habit.small_in_a_row >= habit.needed
+    }
+
+    /// What an object turned out to be.
+    pub(crate) fn met(&self, is_small: bool) {
+        let mut habit = lock(&self.habit);
+        if is_small {
+            habit.small_in_a_row = habit.small_in_a_row.saturating_add(1);
+        } else {
+            *habit = Habit { small_in_a_row: 0, needed: habit.needed.saturating_mul(4) };
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+impl Slot {
+    /// The place of the better way.
+    fn best(&self) -> usize {
+        let [first, second] = self.averages;
+        match (first.count, second.count) {
+            (first, second) if second < ENOUGH && second <= first => 1,
+            (first, _) if first < ENOUGH => 0,
+            _ => usize::from(second.seconds <= first.seconds),
         }
     }
 }
@@ -106,39 +156,66 @@ mod tests {
     use super::*;
 
     /// Ways chosen of an archive that takes so many milliseconds for each.
-    fn chosen(pace: &Pace, bytes: u64, whole: u64, parts: u64, fetches: usize) -> Vec<Way> {
+    fn chosen(pace: &Pace, size: Size, milliseconds: [u64; 3], fetches: usize) -> Vec<Way> {
         (0..fetches)
             .map(|_| {
-                let way = pace.choose(bytes);
-                let took = if way == Way::Whole { whole } else { parts };
-                pace.learn(bytes, way, Duration::from_millis(took));
+                let way = pace.choose(size);
+                let took = milliseconds[way as usize];
+                pace.learn(size, way, Duration::from_millis(took));
                 way
             })
             .collect()
     }
 
+    const CT: Size = Size::Known(500_000);
+
     #[test]
     fn the_faster_way_is_found_and_kept() {
-        for (whole, parts, best) in [(2, 5, Way::Whole), (5, 2, Way::Parts)] {
-            let ways = chosen(&Pace::default(), 500_000, whole, parts, 100);
+        for (size, milliseconds, best) in [
+            (CT, [2, 5, 9], Way::Whole),
+            (CT, [5, 2, 1], Way::Together),
+            (Size::Unknown, [1, 5, 3], Way::InSteps),
+            (Size::Unknown, [1, 5, 9], Way::Together),
+        ] {
+            let ways = chosen(&Pace::default(), size, milliseconds, 100);
             let taken = ways.iter().filter(|&&way| way == best).count();
-            assert!(taken >= 93, "{taken}");
+            assert!(taken >= 93, "{best:?}: {taken}");
         }
+    }
+
+    #[test]
+    fn of_unknown_objects_metadata_and_frame_are_asked_for_together_at_first() {
+        assert_eq!(Pace::default().choose(Size::Unknown), Way::Together);
     }
 
     #[test]
     fn an_archive_that_changes_is_found_out() {
         let pace = Pace::default();
-        chosen(&pace, 500_000, 2, 5, 100);
-        let ways = chosen(&pace, 500_000, 50, 5, 100);
-        assert!(ways[50..].iter().filter(|&&way| way == Way::Parts).count() >= 45, "{ways:?}");
+        chosen(&pace, CT, [2, 5, 0], 100);
+        let ways = chosen(&pace, CT, [50, 5, 0], 100);
+        assert!(ways[50..].iter().filter(|&&way| way == Way::Together).count() >= 45, "{ways:?}");
     }
 
     #[test]
     fn sizes_are_measured_apart() {
+        let (pace, large) = (Pace::default(), Size::Known(20 << 20));
+        chosen(&pace, CT, [2, 5, 0], 20);
+        chosen(&pace, large, [50, 5, 0], 20);
+        assert_eq!((pace.choose(CT), pace.choose(large)), (Way::Whole, Way::Together));
+    }
+
+    #[test]
+    fn small_objects_in_a_row_make_a_habit_that_a_large_one_ends() {
         let pace = Pace::default();
-        chosen(&pace, 500_000, 2, 5, 20);
-        chosen(&pace, 20 << 20, 50, 5, 20);
-        assert_eq!((pace.choose(500_000), pace.choose(20 << 20)), (Way::Whole, Way::Parts));
+        let small = |count: u32| (0..count).for_each(|_| pace.met(true));
+        small(3);
+        assert!(!pace.is_used_to_small_objects());
+        small(1);
+        assert!(pace.is_used_to_small_objects());
+        pace.met(false);
+        small(15);
+        assert!(!pace.is_used_to_small_objects());
+        small(1);
+        assert!(pace.is_used_to_small_objects());
     }
 }

@@ -1,7 +1,9 @@
 //! What a picture is drawn from, fetched with as few round trips and bytes as it can be.
 //!
 //! - An instance of which nothing is known gives its metadata and a frame, asked for at the same time: an
-//!   archive must not be made to load a huge object for one frame of it.
+//!   archive must not be made to load a huge object for one frame of it. Only where the archive has handed
+//!   out nothing but small objects so far, it is asked for whole, and given up where its declared length
+//!   is large.
 //! - One that is known to be small, with one frame, comes whole or in these parts, whichever this archive
 //!   has been found to hand out faster.
 //! - Lookup tables, palettes, profiles and overlays that the metadata name by URI are fetched too.
@@ -26,7 +28,7 @@ use wadors_client::{
 };
 
 use crate::known::{Content, Said};
-use crate::pace::Way;
+use crate::pace::{Size, Way};
 use crate::route::Kind;
 use crate::slide::{self, Image};
 use crate::upstream::Upstream;
@@ -143,6 +145,11 @@ impl Opened {
         Self { path, held, category, took, early, whole }
     }
 
+    /// Whether what it is drawn from is at hand.
+    fn has_pixels(&self) -> bool {
+        matches!(self.held, Held::File { .. }) || self.early.is_some()
+    }
+
     /// The frame that came together with the metadata, if it is this one.
     fn early(&self, frame: FrameNumber) -> Option<std::result::Result<Frame, UpstreamError>> {
         self.early.as_ref().filter(|early| early.frame == frame).map(|early| early.pixels.clone())
@@ -150,6 +157,7 @@ impl Opened {
 }
 
 /// How an object is fetched, so that it is known what it is.
+#[derive(Clone, Copy)]
 enum Plan {
     Whole,
     /// Its metadata, and at the same time the frame that is probably wanted.
@@ -171,26 +179,66 @@ impl Fetch<'_> {
         let opened = match plan {
             Plan::Whole => self.whole_if_small(wanted).await?,
             Plan::Parts(guess) => self.parts(guess, wanted).await?,
-            Plan::Metadata => self.described_only().await?,
+            Plan::Metadata => self.in_steps(wanted).await?,
         };
         let took = asked.elapsed();
-        if let Some(Content::Frame { bytes }) = content {
-            let way = if matches!(plan, Plan::Whole) { Way::Whole } else { Way::Parts };
-            self.upstream.pace.learn(bytes.unwrap_or(USUAL), way, took);
-        }
+        self.learn(content, plan, &opened, took);
         Ok(Opened { took, ..opened })
     }
 
     fn plan(&self, content: Option<Content>, wanted: Option<FrameNumber>) -> Plan {
-        match content {
-            None => Plan::Parts(wanted.unwrap_or(FrameNumber::FIRST)),
-            Some(Content::Frames(frames)) => Plan::Parts(wanted.unwrap_or_else(|| self.middle(frames))),
-            Some(Content::Frame { bytes }) => match self.upstream.pace.choose(bytes.unwrap_or(USUAL)) {
-                Way::Whole if bytes.is_none_or(|bytes| bytes <= SMALL) => Plan::Whole,
-                Way::Whole | Way::Parts => Plan::Parts(wanted.unwrap_or(FrameNumber::FIRST)),
+        let pace = &self.upstream.pace;
+        let first = wanted.unwrap_or(FrameNumber::FIRST);
+        match (content, wanted) {
+            (Some(Content::Text), _) => Plan::Whole,
+            (Some(Content::Other), None) => Plan::Metadata,
+            (Some(Content::Frames { count, .. }), None) => Plan::Parts(self.middle(count)),
+            (Some(Content::Frame { bytes }), _) if bytes.is_none_or(|bytes| bytes <= SMALL) => {
+                match pace.choose(Size::Known(bytes.unwrap_or(USUAL))) {
+                    Way::Whole => Plan::Whole,
+                    Way::Together | Way::InSteps => Plan::Parts(first),
+                }
+            }
+            (None, None) if pace.is_used_to_small_objects() => Plan::Whole,
+            (None, None) => match pace.choose(Size::Unknown) {
+                Way::InSteps => Plan::Metadata,
+                Way::Together | Way::Whole => Plan::Parts(first),
             },
-            Some(Content::Text) => Plan::Whole,
-            Some(Content::Other) => wanted.map_or(Plan::Metadata, Plan::Parts),
+            (None | Some(Content::Frame { .. } | Content::Frames { .. } | Content::Other), _) => {
+                Plan::Parts(first)
+            }
+        }
+    }
+
+    /// Remembers how long it took, and what an object of which nothing was known turned out to be.
+    fn learn(&self, content: Option<Content>, plan: Plan, opened: &Opened, took: Duration) {
+        let pace = &self.upstream.pace;
+        let way = match plan {
+            Plan::Whole => Way::Whole,
+            Plan::Parts(_) => Way::Together,
+            Plan::Metadata => Way::InSteps,
+        };
+        match content {
+            Some(Content::Frame { bytes }) => {
+                pace.learn(Size::Known(bytes.unwrap_or(USUAL)), way, took);
+            }
+            Some(Content::Frames { .. } | Content::Text | Content::Other) => {}
+            None => {
+                let said = Said::from(opened.dataset());
+                self.upstream.known.learn(&said);
+                // What gave neither a frame nor a file yet is not done.
+                if opened.has_pixels() {
+                    pace.learn(Size::Unknown, way, took);
+                }
+                let is_small = match said.content() {
+                    Some(Content::Frame { bytes } | Content::Frames { bytes, .. }) => {
+                        bytes.is_some_and(|bytes| bytes <= SMALL)
+                    }
+                    Some(Content::Text) => true,
+                    Some(Content::Other) | None => matches!(opened.held, Held::File { .. }),
+                };
+                pace.met(is_small);
+            }
         }
     }
 
@@ -203,16 +251,26 @@ impl Fetch<'_> {
         let size = SizeLimit::Bytes(SMALL);
         match self.client().instance(self.path, self.caller, size).await? {
             InstanceAnswer::Whole(bytes) => Opened::of_file(self.path, bytes, &self.limits),
-            // What was said of it was wrong.
-            InstanceAnswer::LargerThan(_) => {
-                self.parts(wanted.unwrap_or(FrameNumber::FIRST), wanted).await
-            }
+            // What was said of it, or expected, was wrong.
+            InstanceAnswer::LargerThan(_) => self.in_steps(wanted).await,
         }
     }
 
-    async fn described_only(&self) -> Result<Opened> {
+    /// Metadata, then the frame that they tell.
+    async fn in_steps(&self, wanted: Option<FrameNumber>) -> Result<Opened> {
         let metadata = self.client().metadata(self.path, self.caller).await;
-        self.opened(metadata, None).await
+        let metadata = match metadata {
+            Ok(metadata) => self.complete(metadata).await,
+            Err(error) => return self.opened(Err(error), None).await,
+        };
+        let frame = wanted.unwrap_or_else(|| self.standing_for(&metadata.dataset));
+        let early = if self.shows(&metadata, frame, wanted) {
+            let pixels = self.client().frame(self.path, frame, self.caller).await;
+            Some(Early { frame, pixels })
+        } else {
+            None
+        };
+        self.opened(Ok(metadata), early).await
     }
 
     /// Metadata and a frame, asked for at the same time. The frame is given up once the metadata tell that
@@ -255,10 +313,7 @@ impl Fetch<'_> {
     ) -> Result<Opened> {
         let has_pixels = early.as_ref().is_some_and(|early| early.pixels.is_ok());
         match metadata {
-            Ok(metadata) => {
-                self.upstream.known.learn(&Said::from(&metadata.dataset));
-                Ok(Opened::of_metadata(self.path, metadata, early))
-            }
+            Ok(metadata) => Ok(Opened::of_metadata(self.path, metadata, early)),
             Err(error) if error.is_absent() && !has_pixels => Err(error.into()),
             Err(error) if is_final(&error) => Err(error.into()),
             // An archive that gives no metadata.

@@ -103,7 +103,14 @@ impl Turn {
     pub(crate) async fn run(self, job: RenderJob) -> Result<Rendered, WorkError> {
         let waited = self.waited;
         let waiting = Instant::now();
-        self.work(move || draw(&job, waited + waiting.elapsed())).await
+        let slots = self.slots.clone();
+        self.work(move || {
+            let queue = waited + waiting.elapsed();
+            let mut job = job;
+            job.limits.threads = threads(slots.available_permits());
+            draw(&job, queue)
+        })
+        .await
     }
 
     /// Does other work in the same way.
@@ -115,6 +122,12 @@ impl Turn {
         drop(self.turn);
         in_slot((self.place, slot), work).await
     }
+}
+
+/// Threads for one picture: processors that nobody else draws on would idle.
+fn threads(free_slots: usize) -> u32 {
+    const MOST: u32 = 4;
+    u32::try_from(free_slots).unwrap_or(MOST).saturating_add(1).min(MOST)
 }
 
 async fn in_slot<T: Send + 'static>(

@@ -120,7 +120,7 @@ impl Bare {
         use std::hint::black_box;
         let done = match self {
             Self::Jpeg2000 { stream, reduce } => {
-                jpeg2000::decode(stream, *reduce).map(|image| drop(black_box(image)))
+                jpeg2000::decode(stream, *reduce, 1).map(|image| drop(black_box(image)))
             }
             Self::Jpeg(stream) => {
                 jpeg::decode(stream, jpeg::Reduction::Full).map(|image| drop(black_box(image)))

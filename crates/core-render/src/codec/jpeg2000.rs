@@ -33,7 +33,7 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
         }
         false => 0,
     };
-    let image = jpeg2000::decode(encoded.bytes, reduce).map_err(failed)?;
+    let image = jpeg2000::decode(encoded.bytes, reduce, encoded.limits.threads).map_err(failed)?;
     note("JPEG 2000", image.warning, warnings);
     let (samples, space) = match image.components.len() {
         0 => return Err(RenderError::decode("JPEG 2000", "there is no component")),

@@ -87,7 +87,7 @@ mod tests {
 
     /// Interleaved, as they were.
     fn decoded(file: &[u8]) -> Vec<u8> {
-        let image = jpeg2000::decode(file, 0).unwrap();
+        let image = jpeg2000::decode(file, 0, 1).unwrap();
         assert_eq!((image.width, image.height, image.warning), (50, 40, None));
         let samples = (0..50 * 40).flat_map(|at| image.components.iter().map(move |c| c.data[at]));
         samples.map(|sample| sample as u8).collect()

@@ -207,7 +207,7 @@ fn cells_of_frame(
             wide(native_codecs::jpeg_ls::decode(&codestream).ok()?.samples)
         }
         _ => {
-            let image = native_codecs::jpeg2000::decode(&codestream, 0).ok()?;
+            let image = native_codecs::jpeg2000::decode(&codestream, 0, 1).ok()?;
             // R6.3: the codestream's sample, then masked and signed as R4.1 says.
             image.components[0].data.iter().map(|&sample| i64::from(sample) as u64).collect()
         }
