@@ -15,6 +15,7 @@ mod conditional;
 mod config;
 mod connections;
 mod cors;
+pub mod doctor;
 mod document;
 mod error;
 mod forms;

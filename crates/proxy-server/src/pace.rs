@@ -58,7 +58,7 @@ const SIZES: [u64; 2] = [1 << 20, 8 << 20];
 
 /// Small objects in a row after which unknown ones are taken to be small, too; four times as many after
 /// each that was not.
-const HABIT: u32 = 4;
+const HABIT: u32 = 2;
 
 #[derive(Debug)]
 pub(crate) struct Pace {
@@ -208,12 +208,12 @@ mod tests {
     fn small_objects_in_a_row_make_a_habit_that_a_large_one_ends() {
         let pace = Pace::default();
         let small = |count: u32| (0..count).for_each(|_| pace.met(true));
-        small(3);
+        small(1);
         assert!(!pace.is_used_to_small_objects());
         small(1);
         assert!(pace.is_used_to_small_objects());
         pace.met(false);
-        small(15);
+        small(7);
         assert!(!pace.is_used_to_small_objects());
         small(1);
         assert!(pace.is_used_to_small_objects());

@@ -43,6 +43,10 @@ impl Answer {
         self.response.headers()
     }
 
+    pub(crate) fn version(&self) -> http::Version {
+        self.response.version()
+    }
+
     /// The body as it comes, of which at most `limit` bytes will be read; refused at once if it declares
     /// more.
     pub(crate) fn into_body(self, limit: u64) -> Result<Body, UpstreamError> {

@@ -90,7 +90,11 @@ impl Client {
     }
 
     /// One GET, and another where our token was refused and there may be a better one.
-    async fn get(&self, ask: &Ask<'_>, accept: &'static str) -> Result<Answer, UpstreamError> {
+    pub(crate) async fn get(
+        &self,
+        ask: &Ask<'_>,
+        accept: &'static str,
+    ) -> Result<Answer, UpstreamError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         if ask.call == Call::Json {

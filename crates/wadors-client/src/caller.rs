@@ -37,7 +37,8 @@ impl Caller {
         self.credentials.is_empty()
     }
 
-    pub(crate) fn add_to(&self, headers: &mut HeaderMap) {
+    /// Adds them to the headers of a request for the archive.
+    pub fn add_to(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.credentials {
             headers.append(name.clone(), value.clone());
         }

@@ -80,19 +80,23 @@ impl FromStr for Dialect {
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Call {
+pub enum Call {
+    /// A whole object.
     Instance,
+    /// Pixel data of a frame.
     Frame,
+    /// A value by its URI.
     Bulk,
+    /// A search, or metadata.
     Json,
 }
 
 impl Call {
     const COUNT: usize = 4;
 
-    /// The forms of `Accept`. `transfer-syntax=*` first: the archive must not transcode for us (PS3.18
+    /// The forms of `Accept`, in the order in which they are tried. `transfer-syntax=*` first: the archive must not transcode for us (PS3.18
     /// §8.7.3.5.2).
-    pub(crate) fn rungs(self) -> &'static [&'static str] {
+    pub fn rungs(self) -> &'static [&'static str] {
         match self {
             Self::Instance => &[
                 r#"multipart/related; type="application/dicom"; transfer-syntax=*"#,
@@ -184,11 +188,6 @@ impl Ladders {
         ladders[call.index()] = Some(Proven { rung, refusals: 0, doubt });
     }
 
-    /// The form of `Accept` that worked last.
-    pub(crate) fn proven(&self, call: Call) -> Option<&'static str> {
-        self.lock()[call.index()].map(|proven| call.rungs()[proven.rung])
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, [Option<Proven>; Call::COUNT]> {
         self.proven.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -210,8 +209,6 @@ mod tests {
         assert_eq!(rungs(&ladders), [0, 1, 2]);
         ladders.worked(Call::Json, 1);
         assert_eq!(rungs(&ladders), [1]);
-        assert_eq!(ladders.proven(Call::Json), Some("application/json"));
-        assert_eq!(ladders.proven(Call::Frame), None);
         for _ in 0..2 {
             ladders.refused(Call::Json, 1);
         }

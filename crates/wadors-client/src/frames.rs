@@ -98,7 +98,7 @@ fn is_frame(range: &MediaRange) -> bool {
 }
 
 /// The syntax that a media type names; `*`, which some archives echo, names none.
-fn syntax(range: &MediaRange) -> Option<TransferSyntax> {
+pub(crate) fn syntax(range: &MediaRange) -> Option<TransferSyntax> {
     let uid: Uid = range.parameter("transfer-syntax")?.trim().parse().ok()?;
     Some(TransferSyntax::from_uid(uid.as_str()))
 }
