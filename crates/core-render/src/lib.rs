@@ -45,6 +45,7 @@ pub use attributes::{
 };
 pub use category::{Category, FileAttributes};
 pub use cine::{cine_frames, frame_delays, frames_of_file};
+pub use codec::{is_length_of_cells, syntax_of_bytes};
 pub use colour::palette::Palette;
 pub use document::EncapsulatedDocument;
 pub use error::{RenderError, Result};

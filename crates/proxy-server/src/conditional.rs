@@ -147,6 +147,11 @@ impl Held {
         Self::Tags(tags)
     }
 
+    /// Whether a tag may show that nothing has to be made.
+    pub(crate) fn may_spare_work(&self) -> bool {
+        matches!(self, Self::Tags(tags) if !tags.is_empty())
+    }
+
     /// Whether what has `tag` need not be sent.
     pub(crate) fn is_held(&self, tag: &ETag) -> bool {
         *self == Self::Anything || self.names(tag)

@@ -152,11 +152,18 @@ async fn finish(
     upstream: Duration,
     level: Level,
 ) -> Result<Answer, ServerError> {
-    let etag = ETag::of(&job);
-    if asked.held.names(&etag) {
-        return Ok(Answer { etag, content_location, drawn: None, representative: None });
-    }
-    let rendered = turn.run(job).await.map_err(|error| ServerError::of_work(error, level))?;
+    // Hashing and drawing take their time: side by side, unless the hash may spare the drawing.
+    let hashing = tag(job.clone());
+    let (etag, rendered) = if asked.held.may_spare_work() {
+        let etag = hashing.await?;
+        if asked.held.names(&etag) {
+            return Ok(Answer { etag, content_location, drawn: None, representative: None });
+        }
+        (Ok(etag), turn.run(job).await)
+    } else {
+        tokio::join!(hashing, turn.run(job))
+    };
+    let (etag, rendered) = (etag?, rendered.map_err(|error| ServerError::of_work(error, level))?);
     let Rendered { picture, queue, decode, render, encode } = rendered;
     let timings = Timings { queue, upstream, decode, render, encode };
     let drawn = (asked.held != Held::Anything).then(|| Drawn {
@@ -165,6 +172,10 @@ async fn finish(
         warnings: asked.warnings(),
     });
     Ok(Answer { etag, content_location, drawn, representative: None })
+}
+
+async fn tag(job: RenderJob) -> Result<ETag, ServerError> {
+    tokio::task::spawn_blocking(move || ETag::of(&job)).await.map_err(|_| ServerError::Broke)
 }
 
 fn spec(asked: &Asked, media_type: MediaType) -> Result<RenderSpec, ServerError> {

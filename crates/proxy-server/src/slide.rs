@@ -16,7 +16,7 @@ use futures_util::{StreamExt, stream};
 use wadors_client::{InstanceAnswer, Metadata, SizeLimit, UpstreamError};
 
 use crate::route::Kind;
-use crate::source::{Fetch, Result, SMALL, is_final, is_table};
+use crate::source::{Fetch, Result, SMALL, is_final, is_table, syntax_of};
 
 /// Calls to the archive at once, for one picture.
 const AT_ONCE: usize = 6;
@@ -381,7 +381,10 @@ async fn piece(
         return Ok(Some(file.tile(frame, attributes)?));
     }
     match fetch.upstream.client.frame_up_to(largest, &part.path, frame, fetch.caller).await {
-        Ok(frame) => Ok(frame.declared_syntax().map(|syntax| (syntax, frame.bytes))),
+        Ok(frame) => {
+            let Held::Metadata { metadata, .. } = &part.held else { return Ok(None) };
+            Ok(syntax_of(&frame, metadata, attributes).map(|syntax| (syntax, frame.bytes)))
+        }
         Err(error) if is_final(&error) => Err(error.into()),
         Err(_) => Ok(None),
     }

@@ -16,11 +16,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use core_render::{
     Category, Cine, EncodedFrame, FileAttributes, FrameChoice, Framing, ImageAttributes, Labels,
-    Limits, RenderError, Slide, SlideFile, Source, frame_delays, frames_cannot_be_cut,
-    names_representative_frame, number_of_frames, representative_frame,
+    Limits, Photometric, RenderError, Slide, SlideFile, Source, frame_delays, frames_cannot_be_cut,
+    is_length_of_cells, names_representative_frame, number_of_frames, representative_frame,
+    syntax_of_bytes,
 };
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
-use dicomweb_types::{FrameNumber, InstancePath};
+use dicomweb_types::{FrameNumber, InstancePath, TransferSyntax};
 use futures_util::{StreamExt, stream};
 use tokio::sync::OnceCell;
 use wadors_client::{
@@ -345,6 +348,14 @@ impl Fetch<'_> {
         representative_frame(dataset)
     }
 
+    /// The same of a file, which knows best how many frames it holds.
+    fn choice(&self, dataset: &InMemDicomObject) -> FrameChoice {
+        if self.first_of_many && !names_representative_frame(dataset) {
+            return FrameChoice::Number(FrameNumber::FIRST);
+        }
+        FrameChoice::Representative
+    }
+
     fn client(&self) -> &Client {
         &self.upstream.client
     }
@@ -367,10 +378,7 @@ impl Fetch<'_> {
                     Some(file) => {
                         slide::source(self, Image::in_hand(self.path, file, bytes.clone())).await
                     }
-                    None => Ok(Source::File {
-                        bytes: bytes.clone(),
-                        frame: FrameChoice::Representative,
-                    }),
+                    None => Ok(Source::File { bytes: bytes.clone(), frame: self.choice(&file.dataset) }),
                 }
             }
             Held::Metadata(metadata) => match Slide::of(&metadata.dataset) {
@@ -551,13 +559,83 @@ fn assemble(
             return Ok(None);
         }
     };
-    let incomplete =
-        metadata.bulk.iter().any(decides_pixels) || frames_cannot_be_cut(&metadata.dataset);
-    let Some(transfer_syntax) = pixels.declared_syntax().filter(|_| !incomplete) else {
-        return Ok(None);
-    };
-    let attributes = Box::new(attributes);
+    let incomplete = metadata.bulk.iter().any(decides_pixels)
+        || frames_cannot_be_cut(&metadata.dataset)
+        || lacks_tables(metadata);
+    let syntax = syntax_of(&pixels, metadata, &attributes).filter(|_| !incomplete);
+    let Some(transfer_syntax) = syntax else { return Ok(None) };
+    let attributes = Box::new(as_sent(attributes, &transfer_syntax, &pixels.bytes));
     Ok(Some(Source::Frame { attributes, transfer_syntax, bytes: pixels.bytes }))
+}
+
+/// What a frame is, in the order of trust: the archive's word on its transfer syntax, the bytes, the
+/// media type, what the metadata say is stored, cells if it has their length. The bytes go before the media
+/// type, which archives get wrong, since they cannot be mistaken; RLE and cells have no mark.
+pub(crate) fn syntax_of(
+    pixels: &Frame,
+    metadata: &Metadata,
+    attributes: &ImageAttributes,
+) -> Option<TransferSyntax> {
+    let length = pixels.bytes.len();
+    let stored = || {
+        let uid = metadata.text(tags::AVAILABLE_TRANSFER_SYNTAX_UID)?;
+        let syntax = TransferSyntax::from_uid(&uid);
+        let is_marked = syntax.is_encapsulated() && syntax != TransferSyntax::RleLossless;
+        // A codestream would have shown itself.
+        (!is_marked && (syntax.is_encapsulated() || is_length_of_cells(attributes, length)))
+            .then_some(syntax)
+    };
+    let is_rle = |syntax: &TransferSyntax| *syntax == TransferSyntax::RleLossless;
+    pixels
+        .transfer_syntax
+        .clone()
+        .or_else(|| syntax_of_bytes(&pixels.bytes))
+        .or_else(|| pixels.declared_syntax().filter(is_rle))
+        .or_else(stored)
+        .or_else(|| {
+            is_length_of_cells(attributes, length).then_some(TransferSyntax::ExplicitLittleEndian)
+        })
+}
+
+/// Attributes of a frame as it came: archives decompress without a word, and make RGB of colour
+/// differences that are stored once for two pixels.
+fn as_sent(
+    attributes: ImageAttributes,
+    syntax: &TransferSyntax,
+    bytes: &[u8],
+) -> ImageAttributes {
+    let pixels = u64::from(attributes.rows) * u64::from(attributes.columns);
+    let is_whole = bytes.len() as u64 >= pixels * 3 && attributes.bits_allocated == 8;
+    let halved = matches!(attributes.photometric, Photometric::YbrFull422 | Photometric::YbrPartial422);
+    if syntax.is_encapsulated() || !halved || !is_whole {
+        return attributes;
+    }
+    ImageAttributes { photometric: Photometric::Rgb, ..attributes }
+}
+
+/// Whether metadata speak of tables whose values they neither hold nor point at: some archives leave binary
+/// values out (Azure: OB, OW and the like).
+fn lacks_tables(metadata: &Metadata) -> bool {
+    let dataset = &metadata.dataset;
+    let is_there = |tag: Tag| {
+        dataset.get(tag).is_some_and(|element| {
+            element.value().primitive().is_some_and(|value| value.calculate_byte_len() > 0)
+        })
+    };
+    let is_palette = metadata.text(tags::PHOTOMETRIC_INTERPRETATION).as_deref() == Some("PALETTE COLOR");
+    let palette = is_palette
+        && !is_there(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA)
+        && !is_there(tags::SEGMENTED_RED_PALETTE_COLOR_LOOKUP_TABLE_DATA);
+    let luts = [tags::MODALITY_LUT_SEQUENCE, tags::VOILUT_SEQUENCE].into_iter().any(|sequence| {
+        let items = dataset.get(sequence).and_then(|element| element.value().items());
+        items.unwrap_or_default().iter().any(|item| item.get(tags::LUT_DATA).is_none())
+    });
+    let overlays = (0x6000..=0x601E_u16).step_by(2).any(|group| {
+        // Planes of old files lie in unused bits of the cells (Overlay Bits Allocated above 1).
+        let in_cells = metadata.integer(Tag(group, 0x0100)).is_some_and(|bits| bits > 1);
+        is_there(Tag(group, 0x0010)) && !in_cells && !is_there(Tag(group, 0x3000))
+    });
+    palette || luts || overlays
 }
 
 /// Whether asking for the whole object instead would end no better.
@@ -583,7 +661,6 @@ pub(crate) fn is_table(bulk: &BulkDataRef) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use dicomweb_types::TransferSyntax;
     use serde_json::{Value, json};
 
     use super::*;
@@ -629,13 +706,57 @@ mod tests {
     }
 
     #[test]
+    fn what_a_frame_is_is_told_by_who_is_to_be_trusted_most() {
+        let said = |transfer_syntax, media_type: &str, bytes: &'static [u8], stored: &str| {
+            let metadata = metadata(json!({"00083002": {"vr": "UI", "Value": [stored]}}));
+            let attributes = ImageAttributes::of_frame(&metadata.dataset, frame(1)).unwrap();
+            let media_type = Some(media_type.to_owned());
+            let pixels = Frame { bytes: Bytes::from_static(bytes), transfer_syntax, media_type };
+            syntax_of(&pixels, &metadata, &attributes)
+        };
+        let (j2k, cells) = (&[0xFF, 0x4F, 0xFF, 0x51, 0][..], &[0; 4][..]);
+        let (octets, stored_jpeg) = ("application/octet-stream", "1.2.840.10008.1.2.4.50");
+        let rle = Some(TransferSyntax::RleLossless);
+        assert_eq!(said(NATIVE, octets, j2k, stored_jpeg), NATIVE);
+        assert_eq!(said(None, "image/jpeg", j2k, ""), Some(TransferSyntax::Jpeg2000Lossless));
+        assert_eq!(said(None, "image/dicom-rle", &[0; 70], ""), rle);
+        assert_eq!(said(None, octets, &[0; 70], "1.2.840.10008.1.2.5"), rle);
+        // Neither a codestream nor as long as the cells: only the whole object tells.
+        assert_eq!(said(None, "image/jpeg", &[0; 70], stored_jpeg), None);
+        assert_eq!(said(None, octets, cells, stored_jpeg), NATIVE);
+        assert_eq!(said(None, octets, cells, "1.2.840.10008.1.2.2"), Some(TransferSyntax::ExplicitBigEndian));
+    }
+
+    #[test]
+    fn colour_that_was_decompressed_without_a_word_is_rgb() {
+        let halved = metadata(json!({
+            "00280002": {"vr": "US", "Value": [3]},
+            "00280004": {"vr": "CS", "Value": ["YBR_FULL_422"]},
+        }));
+        let photometric = |length: usize, syntax| {
+            let attributes = ImageAttributes::of_frame(&halved.dataset, frame(1)).unwrap();
+            as_sent(attributes, &syntax, &vec![0; length]).photometric
+        };
+        assert_eq!(photometric(12, TransferSyntax::ExplicitLittleEndian), Photometric::Rgb);
+        assert_eq!(photometric(8, TransferSyntax::ExplicitLittleEndian), Photometric::YbrFull422);
+        assert_eq!(photometric(12, TransferSyntax::JpegBaseline), Photometric::YbrFull422);
+    }
+
+    #[test]
     fn archives_without_frames_are_asked_for_the_object() {
         for code in [400, 404, 406, 415, 500, 501] {
             let outcome = assemble(&metadata(json!({})), Err(status(code)), frame(3));
             assert!(matches!(outcome, Ok(None)), "{code}");
         }
         for (metadata, pixels) in [
-            (metadata(json!({})), pixels(None)),
+            (metadata(json!({"00280010": {"vr": "US", "Value": [3]}})), pixels(None)),
+            (
+                metadata(json!({"00283010": {"vr": "SQ", "Value": [
+                    {"00283002": {"vr": "US", "Value": [4, 0, 8]}},
+                ]}})),
+                pixels(NATIVE),
+            ),
+            (metadata(json!({"60000010": {"vr": "US", "Value": [2]}})), pixels(NATIVE)),
             (metadata(json!({"00280100": {"vr": "US", "Value": [1]}})), pixels(NATIVE)),
             (metadata(json!({"00281201": {"vr": "OW", "BulkDataURI": "x"}})), pixels(NATIVE)),
             (metadata(json!({"60003000": {"vr": "OW", "BulkDataURI": "x"}})), pixels(NATIVE)),

@@ -26,6 +26,8 @@ pub(crate) struct Body {
     reserve: usize,
     /// Whether the end of the body can be told from a lost connection.
     delimited: bool,
+    /// Whether its length is known ahead.
+    declared: bool,
 }
 
 impl Body {
@@ -43,7 +45,7 @@ impl Body {
         let reserve = declared.unwrap_or(0).min(limit).min(RESERVE) as usize;
         // Fused, since a short body ends while its head is taken, and is then read on.
         let chunks = Box::pin(bounded(timed(chunks, timeout), limit).fuse());
-        Self { chunks, reserve, delimited }
+        Self { chunks, reserve, delimited, declared: declared.is_some() }
     }
 
     /// The whole body.
@@ -65,21 +67,15 @@ impl Body {
                 let headers = Headers { content_type, content_length: None };
                 Part { headers, body: self.put_back(head).collect().await?, ended: false }
             }
+            // The part is a slice of a body that is gathered once; multer would copy it twice more.
+            Layout::Standard { boundary, .. } if self.declared => {
+                self.put_back(head).part_of_all(boundary.as_bytes()).await?
+            }
             Layout::Standard { boundary, headers } => {
                 let body = self.put_back(head).stream_first_part(boundary).await?;
                 Part { headers, body, ended: true }
             }
-            Layout::Odd { boundary } => {
-                let delimited = self.delimited;
-                let body = self.put_back(head).collect().await?;
-                let Some(part) = multipart::first(&body, &boundary) else {
-                    return Err(no_part(&body));
-                };
-                if !part.ended && !delimited {
-                    return Err(UpstreamError::BrokeOff);
-                }
-                part
-            }
+            Layout::Odd { boundary } => self.put_back(head).part_of_all(&boundary).await?,
         };
         if part.body.is_empty() { Err(UpstreamError::Empty) } else { Ok(part) }
     }
@@ -101,6 +97,17 @@ impl Body {
     fn put_back(self, head: Bytes) -> Self {
         let chunks = stream::once(async { Ok(head) }).chain(self.chunks);
         Self { chunks: Box::pin(chunks), ..self }
+    }
+
+    /// The first part of a body, once all of it is there.
+    async fn part_of_all(self, boundary: &[u8]) -> Result<Part, UpstreamError> {
+        let delimited = self.delimited;
+        let body = self.collect().await?;
+        let Some(part) = multipart::first(&body, boundary) else { return Err(no_part(&body)) };
+        if !part.ended && !delimited {
+            return Err(UpstreamError::BrokeOff);
+        }
+        Ok(part)
     }
 
     /// The first part of a body that begins by the book, through multer.

@@ -179,6 +179,24 @@ impl Codec {
     }
 }
 
+/// What the bytes of a frame are where nobody says it: a codestream by its first bytes, in one of the
+/// syntaxes of its codec. `None` of cells, and of RLE, which have no mark.
+pub fn syntax_of_bytes(bytes: &[u8]) -> Option<TransferSyntax> {
+    Some(match Codec::sniff(bytes)? {
+        Codec::JpegLs => TransferSyntax::JpegLsLossless,
+        Codec::Jpeg => TransferSyntax::JpegLosslessSv1,
+        Codec::Jpeg2000 => TransferSyntax::Jpeg2000Lossless,
+        Codec::JpegXl => TransferSyntax::JpegXlLossless,
+        _ => return None,
+    })
+}
+
+/// Whether so many bytes are a frame's cells, or these padded to an even number.
+pub fn is_length_of_cells(attributes: &ImageAttributes, length: usize) -> bool {
+    let cells = native::frame_bits(attributes).div_ceil(8);
+    (length as u64).next_multiple_of(2) == cells.next_multiple_of(2)
+}
+
 /// Names the syntax if it is a UID: in a damaged file, it may be anything.
 fn unknown(text: &str) -> RenderError {
     match text.parse::<Uid>() {

@@ -47,6 +47,10 @@ pub struct Examination {
     pub findings: Vec<Finding>,
     /// Whether thumbnails of it work; nothing where it holds no image to try with.
     pub thumbnails: Option<bool>,
+    /// A configuration file that serves it.
+    pub configuration: String,
+    /// A data source of OHIF for that.
+    pub ohif: String,
 }
 
 /// One call.
@@ -98,6 +102,8 @@ pub async fn examine(client: &Client, caller: &Caller, study: Option<&Uid>) -> E
     let mut doctor = Doctor { client, caller, seen: Examination::new(client) };
     doctor.examine(study).await;
     doctor.seen.findings.sort();
+    doctor.seen.configuration = text::config(&doctor.seen);
+    doctor.seen.ohif = text::ohif();
     doctor.seen
 }
 
@@ -112,6 +118,8 @@ impl Examination {
             calls: Vec::new(),
             findings: Vec::new(),
             thumbnails: None,
+            configuration: String::new(),
+            ohif: String::new(),
         }
     }
 

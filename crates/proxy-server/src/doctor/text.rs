@@ -60,8 +60,8 @@ fn advice(seen: &Examination) -> String {
     format!(
         "A configuration (lightbox serve --config lightbox.toml):\n\n{}\nA data source of OHIF \
          (extensions.default.sources):\n\n{}",
-        indented(&config(seen)),
-        indented(&ohif())
+        indented(&seen.configuration),
+        indented(&seen.ohif)
     )
 }
 
@@ -78,7 +78,8 @@ pub(super) fn config(seen: &Examination) -> String {
     lines.join("\n") + "\n"
 }
 
-fn ohif() -> String {
+/// A data source for it.
+pub(super) fn ohif() -> String {
     "{\n  namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',\n  sourceName: 'lightbox',\n  \
      configuration: {\n    friendlyName: 'Through Lightbox',\n    name: 'lightbox',\n    \
      qidoRoot: 'http://127.0.0.1:8080',\n    wadoRoot: 'http://127.0.0.1:8080',\n    \
@@ -105,6 +106,8 @@ mod tests {
             calls: Vec::new(),
             findings: vec![Finding { level: Level::Odd, text: "set rewrite_urls = true".to_owned() }],
             thumbnails: Some(true),
+            configuration: String::new(),
+            ohif: String::new(),
         }
     }
 
