@@ -21,6 +21,8 @@ pub struct Proxy {
     admin: String,
     log: Arc<Mutex<String>>,
     client: reqwest::Client,
+    /// With its configuration file, if it has one.
+    _folder: Option<tempfile::TempDir>,
 }
 
 impl Proxy {
@@ -34,6 +36,17 @@ impl Proxy {
         let arguments = ["serve", "--upstream", upstream].map(OsString::from);
         let keys = keys.iter().map(|(key, value)| (variable(key), (*value).to_owned())).collect();
         Self::spawn(arguments.to_vec(), keys).await
+    }
+
+    /// Serves as this file says, but on ports of its own.
+    pub async fn configured(toml: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the file");
+        let file = folder.path().join("lightbox.toml");
+        std::fs::write(&file, toml).expect("the file is written");
+        let arguments = vec![OsString::from("serve"), OsString::from("--config"), file.into()];
+        let mut proxy = Self::spawn(arguments, Vec::new()).await;
+        proxy._folder = Some(folder);
+        proxy
     }
 
     /// `lightbox demo` over a folder, or over its own sample studies.
@@ -70,7 +83,7 @@ impl Proxy {
         let log = Arc::new(Mutex::new(String::new()));
         follow(child.stdout.take().expect("piped"), log.clone());
         follow(child.stderr.take().expect("piped"), log.clone());
-        let mut proxy = Self { child, door, admin, log, client: client() };
+        let mut proxy = Self { child, door, admin, log, client: client(), _folder: None };
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
             let listens = TcpStream::connect(&proxy.door).is_ok();
