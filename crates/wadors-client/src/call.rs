@@ -75,16 +75,13 @@ impl Client {
                     return read(answer).await;
                 }
                 Err(error) if error.is_about_form() => {
-                    ladders.refused(ask.call, rung);
                     refused.get_or_insert(error);
                     tried += 1;
                 }
                 Err(error) => return Err(error),
             }
         }
-        if tried > 1 {
-            ladders.none_worked(ask.call);
-        }
+        ladders.refused(ask.call, tried);
         // There is always a rung.
         Err(refused.unwrap_or(UpstreamError::Empty))
     }

@@ -3,6 +3,11 @@
 //! Servers refuse spellings of `Accept` that the standard allows. So each kind of call has a ladder of
 //! them, the best first; an archive that refuses one with 400, 406 or 415 is asked in the next, and the
 //! rung that worked is remembered.
+//!
+//! A refusal may be about the object, too: archives say 400 of a frame that is not there, and 406 of an
+//! object that is too large for them. So the forms that let an archive transcode frames, which costs it
+//! much and may be the end of it (Orthanc with GDCM), are left until several objects were refused in all
+//! others; what is wanted comes from the whole object until then.
 
 use std::str::FromStr;
 use std::sync::Mutex;
@@ -109,9 +114,9 @@ impl Call {
             Self::Frame => &[
                 r#"multipart/related; type="application/octet-stream"; transfer-syntax=*"#,
                 "multipart/related; type=application/octet-stream; transfer-syntax=*",
+                "application/octet-stream; transfer-syntax=*",
                 r#"multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1"#,
                 r#"multipart/related; type="application/octet-stream""#,
-                "application/octet-stream; transfer-syntax=*",
                 "*/*",
             ],
             Self::Bulk => &[
@@ -125,6 +130,15 @@ impl Call {
         }
     }
 
+    /// How many of the forms, from the first, cost an archive no more than the best.
+    fn cheap(self) -> usize {
+        match self {
+            Self::Frame => 3,
+            // There is nothing else to turn to.
+            Self::Instance | Self::Bulk | Self::Json => self.rungs().len(),
+        }
+    }
+
     fn index(self) -> usize {
         match self {
             Self::Instance => 0,
@@ -135,61 +149,68 @@ impl Call {
     }
 }
 
-/// Refusals in a row after which a rung that worked is doubted. Twice as many each time that no other
-/// worked either: then it is the objects.
-const DOUBT: u32 = 3;
+/// Objects refused in a row before the forms are tried that cost an archive more.
+const PATIENCE: u32 = 3;
 
-/// The rungs that worked. A refusal on one of them is about the object: archives say 400 of a frame
-/// that is not there, and 406 of one that is too large for them.
-#[derive(Debug, Default)]
+/// Objects refused in a row after which a rung that worked is doubted. Twice as many each time that no
+/// other worked either: then it is the objects.
+const DOUBT: u32 = 12;
+
+/// The rungs that worked.
+#[derive(Debug)]
 pub(crate) struct Ladders {
-    proven: Mutex<[Option<Proven>; Call::COUNT]>,
+    ladders: Mutex<[Ladder; Call::COUNT]>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Proven {
-    rung: usize,
-    /// In a row.
+struct Ladder {
+    /// The rung that worked last.
+    proven: Option<usize>,
+    /// Objects refused in a row since.
     refusals: u32,
-    /// How many of them are taken to be about objects.
+    /// How many of them are taken to be about the objects.
     doubt: u32,
+}
+
+impl Default for Ladders {
+    fn default() -> Self {
+        let ladder = Ladder { proven: None, refusals: 0, doubt: DOUBT };
+        Self { ladders: Mutex::new([ladder; Call::COUNT]) }
+    }
 }
 
 impl Ladders {
     /// The rungs to try, in this order.
-    pub(crate) fn rungs(&self, call: Call) -> impl Iterator<Item = usize> + use<> {
-        let proven = self.lock()[call.index()];
-        let sure = proven.filter(|proven| proven.refusals < proven.doubt);
-        let all = 0..call.rungs().len();
-        all.filter(move |&rung| sure.is_none_or(|proven| proven.rung == rung))
+    pub(crate) fn rungs(&self, call: Call) -> std::ops::Range<usize> {
+        let ladder = self.lock()[call.index()];
+        match ladder.proven {
+            Some(rung) if ladder.refusals < ladder.doubt => rung..rung + 1,
+            None if ladder.refusals < PATIENCE => 0..call.cheap(),
+            Some(_) | None => 0..call.rungs().len(),
+        }
     }
 
     /// It was answered.
     pub(crate) fn worked(&self, call: Call, rung: usize) {
-        self.lock()[call.index()] = Some(Proven { rung, refusals: 0, doubt: DOUBT });
+        self.lock()[call.index()] = Ladder { proven: Some(rung), refusals: 0, doubt: DOUBT };
     }
 
-    /// It was refused in this form.
-    pub(crate) fn refused(&self, call: Call, rung: usize) {
+    /// It was refused in each of so many forms.
+    pub(crate) fn refused(&self, call: Call, tried: usize) {
         let mut ladders = self.lock();
         let ladder = &mut ladders[call.index()];
-        if let Some(proven) = ladder.as_mut().filter(|proven| proven.rung == rung) {
-            proven.refusals += 1;
+        ladder.refusals += 1;
+        if tried == call.rungs().len() && ladder.refusals >= PATIENCE {
+            *ladder = Ladder {
+                proven: Some(ladder.proven.unwrap_or(0)),
+                refusals: 0,
+                doubt: ladder.doubt.saturating_mul(2),
+            };
         }
     }
 
-    /// All of them were refused.
-    pub(crate) fn none_worked(&self, call: Call) {
-        let mut ladders = self.lock();
-        let (rung, doubt) = match ladders[call.index()] {
-            Some(proven) => (proven.rung, proven.doubt.saturating_mul(2)),
-            None => (0, DOUBT),
-        };
-        ladders[call.index()] = Some(Proven { rung, refusals: 0, doubt });
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, [Option<Proven>; Call::COUNT]> {
-        self.proven.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, [Ladder; Call::COUNT]> {
+        self.ladders.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -197,39 +218,34 @@ impl Ladders {
 mod tests {
     use super::*;
 
-    fn rungs(ladders: &Ladders) -> Vec<usize> {
-        ladders.rungs(Call::Json).collect()
+    /// Refuses a call in all forms that are tried; how many that were.
+    fn refuse(ladders: &Ladders, call: Call) -> usize {
+        let tried = ladders.rungs(call).len();
+        ladders.refused(call, tried);
+        tried
     }
 
     #[test]
-    fn the_rung_that_worked_is_remembered_until_it_is_refused_thrice() {
+    fn the_rung_that_worked_is_remembered_until_it_is_refused_for_long() {
         let ladders = Ladders::default();
-        assert_eq!(rungs(&ladders), [0, 1, 2]);
-        ladders.refused(Call::Json, 0);
-        assert_eq!(rungs(&ladders), [0, 1, 2]);
+        assert_eq!(ladders.rungs(Call::Json), 0..3);
+        refuse(&ladders, Call::Json);
+        assert_eq!(ladders.rungs(Call::Json), 0..3);
         ladders.worked(Call::Json, 1);
-        assert_eq!(rungs(&ladders), [1]);
-        for _ in 0..2 {
-            ladders.refused(Call::Json, 1);
+        for _ in 0..DOUBT {
+            assert_eq!(ladders.rungs(Call::Json), 1..2);
+            refuse(&ladders, Call::Json);
         }
-        assert_eq!(rungs(&ladders), [1]);
-        ladders.refused(Call::Json, 1);
-        assert_eq!(rungs(&ladders), [0, 1, 2]);
+        assert_eq!(ladders.rungs(Call::Json), 0..3);
+        ladders.worked(Call::Json, 2);
+        assert_eq!(ladders.rungs(Call::Json), 2..3);
     }
 
     #[test]
     fn objects_that_no_form_helps_are_not_asked_for_in_every_form_each_time() {
         let ladders = Ladders::default();
-        let mut calls = 0;
-        for _ in 0..100 {
-            let tried = rungs(&ladders);
-            calls += tried.len();
-            tried.iter().for_each(|&rung| ladders.refused(Call::Json, rung));
-            if tried.len() > 1 {
-                ladders.none_worked(Call::Json);
-            }
-        }
-        assert!(calls < 115, "{calls}");
+        let calls: usize = (0..100).map(|_| refuse(&ladders, Call::Frame)).sum();
+        assert!(calls < 130, "{calls}");
     }
 
     #[test]
@@ -237,10 +253,19 @@ mod tests {
         let ladders = Ladders::default();
         for _ in 0..5 {
             ladders.worked(Call::Json, 0);
-            ladders.refused(Call::Json, 0);
-            ladders.refused(Call::Json, 0);
+            (1..DOUBT).for_each(|_| drop(refuse(&ladders, Call::Json)));
         }
-        assert_eq!(rungs(&ladders), [0]);
+        assert_eq!(ladders.rungs(Call::Json), 0..1);
+    }
+
+    #[test]
+    fn forms_that_make_an_archive_transcode_frames_come_last_and_late() {
+        let ladders = Ladders::default();
+        for _ in 0..PATIENCE {
+            assert!(Call::Frame.rungs()[ladders.rungs(Call::Frame)].iter().all(|form| form.ends_with("=*")));
+            refuse(&ladders, Call::Frame);
+        }
+        assert_eq!(ladders.rungs(Call::Frame), 0..Call::Frame.rungs().len());
     }
 
     #[test]
