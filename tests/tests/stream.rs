@@ -31,7 +31,7 @@ impl Nginx {
         let (folder, port) = (tempfile::tempdir().unwrap(), closed_port());
         let root = folder.path().display();
         let config = format!(
-            "worker_processes 1; daemon off; pid {root}/pid; error_log {root}/error.log;\n\
+            "worker_processes 1; daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;\n\
              events {{ worker_connections 64; }}\n\
              http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
              fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\

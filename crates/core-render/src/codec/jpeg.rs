@@ -3,6 +3,7 @@
 use native_codecs::jpeg::{self, Colour, Reduction};
 
 use crate::attributes::Photometric;
+use crate::codec::jpeg_lossless::{self, Grey};
 use crate::codec::{Decoded, Encoded, SampleSpace, coded_layout, coded_space, note};
 use crate::colour::rgb::ColourSpace;
 use crate::error::{RenderError, Result};
@@ -16,6 +17,11 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
     let failed = |error| RenderError::decode("JPEG", error);
     let header = jpeg::header(encoded.bytes).map_err(failed)?;
     encoded.limits.check_source(header.height, header.width)?;
+    if header.lossless
+        && let Some(grey) = jpeg_lossless::decode(encoded.bytes, encoded.limits)
+    {
+        return Ok(lossless_grey(encoded, grey));
+    }
     let space = match header.components {
         1 => SampleSpace::Single,
         3 if header.lossless => coded_space(encoded.attributes, 3),
@@ -54,6 +60,22 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
         layout,
         space,
     })
+}
+
+fn lossless_grey(encoded: &Encoded<'_>, grey: Grey) -> Decoded {
+    let Grey { width, height, precision, samples } = grey;
+    let cells = match precision {
+        ..=8 => Cells::U8(samples.into_iter().map(|sample| sample as u8).collect::<Vec<_>>().into()),
+        _ => Cells::U16(samples.into()),
+    };
+    Decoded {
+        columns: width,
+        rows: height,
+        full: (width, height),
+        cells,
+        layout: coded_layout(&Encoded { lossless: true, ..*encoded }, precision, false),
+        space: SampleSpace::Single,
+    }
 }
 
 /// R6.1: what three components are. The stream's own marks before the data set's word, which is

@@ -2,6 +2,7 @@
 
 pub(crate) mod encapsulated;
 mod jpeg;
+mod jpeg_lossless;
 mod jpeg2000;
 mod jpeg_ls;
 mod jpeg_xl;
