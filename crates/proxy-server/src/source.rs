@@ -252,10 +252,13 @@ impl Fetch<'_> {
 
     async fn whole_if_small(&self, wanted: Option<FrameNumber>) -> Result<Opened> {
         let size = SizeLimit::Bytes(SMALL);
-        match self.client().instance(self.path, self.caller, size).await? {
-            InstanceAnswer::Whole(bytes) => Opened::of_file(self.path, bytes, &self.limits),
+        match self.client().instance(self.path, self.caller, size).await {
+            Ok(InstanceAnswer::Whole(bytes)) => Opened::of_file(self.path, bytes, &self.limits),
+            Err(error) if is_final(&error) => Err(error.into()),
             // What was said of it, or expected, was wrong.
-            InstanceAnswer::LargerThan(_) => self.in_steps(wanted).await,
+            Ok(InstanceAnswer::LargerThan(_)) => self.in_steps(wanted).await,
+            // An archive that hands out no whole objects.
+            Err(_) => self.parts(wanted.unwrap_or(FrameNumber::FIRST), wanted).await,
         }
     }
 

@@ -125,17 +125,21 @@ pub fn explain(error: &reqwest::Error) -> UpstreamError {
     if let Some(reason) = tls_reason(error) {
         return UpstreamError::Untrusted { reason };
     }
+    let ended = |cause: Cause<'_>| {
+        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::UnexpectedEof)
+    };
+    // While a connection is made, there is only a handshake to break off.
+    if error.is_connect() && causes(error).any(ended) {
+        let reason = "it ended the TLS handshake; does it speak TLS there?";
+        return UpstreamError::Untrusted { reason };
+    }
     UpstreamError::Unreachable { reason: network_reason(error) }
 }
 
 /// What is wrong with the archive's TLS, if that is it.
 fn tls_reason(error: &reqwest::Error) -> Option<&'static str> {
     use rustls::CertificateError as Certificate;
-    // The handshake's error is wrapped in one of I/O, which hides it from `source`.
-    let error = causes(error).find_map(|cause| {
-        let inside = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        cause.downcast_ref().or_else(|| inside?.downcast_ref::<rustls::Error>())
-    })?;
+    let error = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>())?;
     Some(match error {
         rustls::Error::InvalidCertificate(wrong) => match wrong {
             Certificate::UnknownIssuer => {
@@ -164,7 +168,13 @@ type Cause<'a> = &'a (dyn std::error::Error + 'static);
 
 /// An error and what caused it, outermost first.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = Cause<'_>> {
-    std::iter::successors(Some(error as Cause<'_>), |cause| cause.source())
+    std::iter::successors(Some(error as Cause<'_>), |&cause| inside(cause).or_else(|| cause.source()))
+}
+
+/// What an error of I/O wraps, which `source` passes over: that of a handshake, in two layers.
+fn inside(cause: Cause<'_>) -> Option<Cause<'_>> {
+    let inside = cause.downcast_ref::<io::Error>()?.get_ref()?;
+    Some(inside as Cause<'_>)
 }
 
 /// What the operating system said, without the addresses and names that errors above it mention.
