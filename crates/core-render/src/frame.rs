@@ -66,7 +66,8 @@ impl EncodedFrame {
     /// # Errors
     /// What is wrong with the file: [`RenderError`].
     pub fn of_file(bytes: &Bytes, choice: FrameChoice, limits: &Limits) -> Result<Self> {
-        let Frame { attributes, transfer_syntax, bytes, .. } = Frame::in_file(bytes, choice, limits)?;
+        let Frame { attributes, transfer_syntax, bytes, .. } =
+            Frame::in_file(bytes, choice, limits)?;
         Ok(Self { attributes, transfer_syntax, bytes })
     }
 

@@ -30,6 +30,7 @@ const LIMITS: Limits = Limits {
     output_pixels: 1_000_000,
     animation_frames: 12,
     animation_bytes: 1 << 20,
+    threads: 2,
 };
 
 /// A value of a patient in every mutated file: no message may hold a part of it.
@@ -686,7 +687,8 @@ fn check_picture(picture: &Picture, spec: &RenderSpec) {
             (image.width, image.height)
         }
         Output::Jp2(_) => {
-            let image = native_codecs::jpeg2000::decode(&picture.bytes, 0, 1).expect("our JP2 is one");
+            let image =
+                native_codecs::jpeg2000::decode(&picture.bytes, 0, 1).expect("our JP2 is one");
             assert_eq!(image.warning, None);
             (image.width, image.height)
         }

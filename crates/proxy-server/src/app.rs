@@ -116,7 +116,8 @@ impl App {
         }
         let upstreams = Upstreams::new(&config)?;
         let workers = Workers::new(config.render_workers, config.queue);
-        let page = Page::new(upstreams.iter().map(|upstream| (&*upstream.name, &upstream.base_path)));
+        let page =
+            Page::new(upstreams.iter().map(|upstream| (&*upstream.name, &upstream.base_path)));
         Ok(Self { config, upstreams, workers, page })
     }
 }
@@ -163,7 +164,9 @@ async fn dispatch(
         });
     }
     let path = request.uri().path();
-    let Some((upstream, below)) = app.upstreams.find(path) else { return Err(ServerError::Outside) };
+    let Some((upstream, below)) = app.upstreams.find(path) else {
+        return Err(ServerError::Outside);
+    };
     match route(below)? {
         Target::Rendering(resource) => {
             let upstream = upstream.clone();
@@ -178,7 +181,8 @@ async fn dispatch(
             }
         }
         Target::PassThrough(below) => {
-            Ok(passthrough::forward(&app.config, &upstream.clone(), &below, request, client).await?)
+            Ok(passthrough::forward(&app.config, &upstream.clone(), &below, request, client)
+                .await?)
         }
     }
 }

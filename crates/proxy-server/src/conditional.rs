@@ -201,7 +201,10 @@ mod tests {
     }
 
     fn broken(bytes: &'static str) -> Source {
-        Source::File { bytes: Bytes::from_static(bytes.as_bytes()), frame: FrameChoice::Representative }
+        Source::File {
+            bytes: Bytes::from_static(bytes.as_bytes()),
+            frame: FrameChoice::Representative,
+        }
     }
 
     fn tag_of(spec: &RenderSpec, source: &Source) -> ETag {

@@ -209,7 +209,10 @@ mod tests {
 
     #[test]
     fn a_storage_class_tells_where_nothing_else_does() {
-        assert_eq!(content_of(uids::CT_IMAGE_STORAGE, json!({})), Some(Content::Frame { bytes: None }));
+        assert_eq!(
+            content_of(uids::CT_IMAGE_STORAGE, json!({})),
+            Some(Content::Frame { bytes: None })
+        );
         assert_eq!(content_of(uids::ENHANCED_CT_IMAGE_STORAGE, json!({})), None);
         assert_eq!(content_of(uids::ENHANCED_SR_STORAGE, json!({})), Some(Content::Text));
         assert_eq!(content_of(uids::ENCAPSULATED_PDF_STORAGE, json!({})), Some(Content::Other));

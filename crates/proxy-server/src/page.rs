@@ -31,7 +31,8 @@ impl Page {
             })
             .collect();
         let hidden = if options.len() > 1 { "" } else { " hidden" };
-        let html = TEMPLATE.replace("{{hidden}}", hidden).replace("{{archives}}", &options.concat());
+        let html =
+            TEMPLATE.replace("{{hidden}}", hidden).replace("{{archives}}", &options.concat());
         let hash =
             |tag| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(inside(&html, tag))));
         let policy = format!(

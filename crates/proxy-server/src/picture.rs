@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use core_render::{
-    Card, Category, Picture, Presentation, PresentationState, RenderError, RenderJob,
-    RenderSpec, Source, number_of_frames, representative_frame,
+    Card, Category, Picture, Presentation, PresentationState, RenderError, RenderJob, RenderSpec,
+    Source, number_of_frames, representative_frame,
 };
 use dicomweb_types::{FrameNumber, ImageReference, InstancePath, MediaType};
 use report_render::KeyObjects;

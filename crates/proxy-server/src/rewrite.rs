@@ -33,8 +33,10 @@ impl Rewrite {
     pub(crate) fn new(archive: &Url, prefix: &str, public: &str, base_path: &str) -> Option<Self> {
         let public = format!("{}{base_path}", public.trim_end_matches('/'));
         let url = Url::parse(&public).ok()?;
-        let plain = public.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>".contains(&byte));
-        if !plain || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        let plain =
+            public.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"\\<>".contains(&byte));
+        if !plain || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty()
+        {
             return None;
         }
         Some(Self { archive: archive.clone(), prefix: prefix.to_owned(), public })
@@ -50,7 +52,8 @@ impl Rewrite {
         let path = &rest[rest.find('/')?..];
         let below = path.strip_prefix(&*self.prefix)?;
         // At another host a base without a path would have everything below it.
-        let needed = if self.prefix.is_empty() && !self.is_archive(&text) { "/studies/" } else { "/" };
+        let needed =
+            if self.prefix.is_empty() && !self.is_archive(&text) { "/studies/" } else { "/" };
         below.starts_with(needed).then(|| format!("{}{below}", self.public))
     }
 
@@ -264,7 +267,10 @@ mod tests {
     #[test]
     fn at_another_host_a_base_without_a_path_takes_studies_only() {
         let root = "http://archive";
-        assert_eq!(text(root, r#""http://h/studies/1""#), r#""https://images.example/pacs/studies/1""#);
+        assert_eq!(
+            text(root, r#""http://h/studies/1""#),
+            r#""https://images.example/pacs/studies/1""#
+        );
         assert_eq!(text(root, r#""http://h/other/1""#), r#""http://h/other/1""#);
         assert_eq!(text(root, r#""http://archive/b/1""#), r#""https://images.example/pacs/b/1""#);
     }
@@ -272,7 +278,9 @@ mod tests {
     #[test]
     fn a_host_that_would_break_out_of_the_text_is_not_written() {
         let archive: Url = ARCHIVE.parse().unwrap();
-        for public in ["http://a\"b", "http://a\\b", "not a url", "http://u@h", "http://h/?x", "http://h/#"] {
+        for public in
+            ["http://a\"b", "http://a\\b", "not a url", "http://u@h", "http://h/?x", "http://h/#"]
+        {
             assert!(Rewrite::new(&archive, "/dicom-web", public, "").is_none(), "{public}");
         }
     }
@@ -284,7 +292,10 @@ mod tests {
         headers.insert("digest", HeaderValue::from_static("x"));
         headers.insert(header::ETAG, HeaderValue::from_static("\"a\""));
         adapt(&mut headers);
-        assert_eq!((headers.len(), &headers[header::ETAG]), (1, &HeaderValue::from_static("W/\"a\"")));
+        assert_eq!(
+            (headers.len(), &headers[header::ETAG]),
+            (1, &HeaderValue::from_static("W/\"a\""))
+        );
     }
 
     proptest! {

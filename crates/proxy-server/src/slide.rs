@@ -137,7 +137,9 @@ async fn preview(fetch: &Fetch<'_>, asked: Image) -> Result<Image> {
     });
     let better = listed.into_iter().take_while(|image| image.path != *asked.path());
     for other in better.take(MOST_TRIED) {
-        let Some(image) = open(&Fetch { path: &other.path, ..*fetch }, other.matrix).await? else { continue };
+        let Some(image) = open(&Fetch { path: &other.path, ..*fetch }, other.matrix).await? else {
+            continue;
+        };
         let slide = image.slide();
         let same = slide.flavour() != Flavour::Volume || asked.slide().is_level_with(slide);
         if slide.flavour() == other.flavour && same && !slide.shows_label() {
@@ -184,7 +186,8 @@ async fn instances(fetch: &Fetch<'_>) -> Result<Vec<(Uid, Metadata)>> {
     let mut all = Vec::new();
     let mut found = |instance, attributes| all.push((instance, attributes));
     let series = fetch.path.series_path();
-    let search = fetch.upstream.client.instances_of(&series, &Slide::FIELDS, fetch.caller, &mut found).await;
+    let search =
+        fetch.upstream.client.instances_of(&series, &Slide::FIELDS, fetch.caller, &mut found).await;
     match search {
         Ok(()) => {}
         // Which level a picture is drawn from must not depend on luck.

@@ -381,7 +381,9 @@ impl Fetch<'_> {
                     Some(file) => {
                         slide::source(self, Image::in_hand(self.path, file, bytes.clone())).await
                     }
-                    None => Ok(Source::File { bytes: bytes.clone(), frame: self.choice(&file.dataset) }),
+                    None => {
+                        Ok(Source::File { bytes: bytes.clone(), frame: self.choice(&file.dataset) })
+                    }
                 }
             }
             Held::Metadata(metadata) => match Slide::of(&metadata.dataset) {
@@ -602,14 +604,11 @@ pub(crate) fn syntax_of(
 
 /// Attributes of a frame as it came: archives decompress without a word, and make RGB of colour
 /// differences that are stored once for two pixels.
-fn as_sent(
-    attributes: ImageAttributes,
-    syntax: &TransferSyntax,
-    bytes: &[u8],
-) -> ImageAttributes {
+fn as_sent(attributes: ImageAttributes, syntax: &TransferSyntax, bytes: &[u8]) -> ImageAttributes {
     let pixels = u64::from(attributes.rows) * u64::from(attributes.columns);
     let is_whole = bytes.len() as u64 >= pixels * 3 && attributes.bits_allocated == 8;
-    let halved = matches!(attributes.photometric, Photometric::YbrFull422 | Photometric::YbrPartial422);
+    let halved =
+        matches!(attributes.photometric, Photometric::YbrFull422 | Photometric::YbrPartial422);
     if syntax.is_encapsulated() || !halved || !is_whole {
         return attributes;
     }
@@ -625,7 +624,8 @@ fn lacks_tables(metadata: &Metadata) -> bool {
             element.value().primitive().is_some_and(|value| value.calculate_byte_len() > 0)
         })
     };
-    let is_palette = metadata.text(tags::PHOTOMETRIC_INTERPRETATION).as_deref() == Some("PALETTE COLOR");
+    let is_palette =
+        metadata.text(tags::PHOTOMETRIC_INTERPRETATION).as_deref() == Some("PALETTE COLOR");
     let palette = is_palette
         && !is_there(tags::RED_PALETTE_COLOR_LOOKUP_TABLE_DATA)
         && !is_there(tags::SEGMENTED_RED_PALETTE_COLOR_LOOKUP_TABLE_DATA);
@@ -727,7 +727,10 @@ mod tests {
         // Neither a codestream nor as long as the cells: only the whole object tells.
         assert_eq!(said(None, "image/jpeg", &[0; 70], stored_jpeg), None);
         assert_eq!(said(None, octets, cells, stored_jpeg), NATIVE);
-        assert_eq!(said(None, octets, cells, "1.2.840.10008.1.2.2"), Some(TransferSyntax::ExplicitBigEndian));
+        assert_eq!(
+            said(None, octets, cells, "1.2.840.10008.1.2.2"),
+            Some(TransferSyntax::ExplicitBigEndian)
+        );
     }
 
     #[test]

@@ -94,7 +94,8 @@ impl Upstreams {
     pub(crate) fn find<'p>(&self, path: &'p str) -> Option<(&Arc<Upstream>, &'p str)> {
         let own = |upstream: &&Arc<Upstream>| upstream.base_path.as_str().len();
         let at_base = self.0.iter().filter(|u| !u.base_path.as_str().is_empty());
-        let at_base = at_base.filter(|u| strip(path, u.base_path.as_str()).is_some()).max_by_key(own);
+        let at_base =
+            at_base.filter(|u| strip(path, u.base_path.as_str()).is_some()).max_by_key(own);
         if let Some(upstream) = at_base {
             return Some((upstream, strip(path, upstream.base_path.as_str())?));
         }
@@ -151,7 +152,10 @@ mod tests {
         ] {
             assert_eq!(found(toml, "/dicom-web/studies/1/bulk/2"), at("", "/studies/1/bulk/2"));
         }
-        assert_eq!(found("upstream = \"http://a\"", "/dicom-web/studies"), at("", "/dicom-web/studies"));
+        assert_eq!(
+            found("upstream = \"http://a\"", "/dicom-web/studies"),
+            at("", "/dicom-web/studies")
+        );
     }
 
     #[test]

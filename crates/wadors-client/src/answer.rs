@@ -51,7 +51,9 @@ impl Answer {
     /// more.
     pub(crate) fn into_body(self, limit: u64) -> Result<Body, UpstreamError> {
         if self.is_gzip {
-            return Err(UpstreamError::malformed("it is compressed, though that was not asked for"));
+            return Err(UpstreamError::malformed(
+                "it is compressed, though that was not asked for",
+            ));
         }
         self.into_raw_body(limit)
     }
@@ -168,7 +170,9 @@ type Cause<'a> = &'a (dyn std::error::Error + 'static);
 
 /// An error and what caused it, outermost first.
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = Cause<'_>> {
-    std::iter::successors(Some(error as Cause<'_>), |&cause| inside(cause).or_else(|| cause.source()))
+    std::iter::successors(Some(error as Cause<'_>), |&cause| {
+        inside(cause).or_else(|| cause.source())
+    })
 }
 
 /// What an error of I/O wraps, which `source` passes over: that of a handshake, in two layers.

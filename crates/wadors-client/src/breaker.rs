@@ -29,10 +29,19 @@ pub(crate) struct Breaker {
 
 #[derive(Clone, Debug)]
 enum State {
-    Closed { failures: u32 },
-    Open { until: Instant, rest: Duration, last: UpstreamError },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+        rest: Duration,
+        last: UpstreamError,
+    },
     /// The one call that is let through has not ended.
-    Probing { rest: Duration, last: UpstreamError },
+    Probing {
+        rest: Duration,
+        last: UpstreamError,
+    },
 }
 
 /// A call that the breaker let through. Dropped without a verdict, it says nothing, and the next call
@@ -208,6 +217,9 @@ mod tests {
         let breaker = opened(Instant::now() - FIRST_REST + Duration::from_millis(50));
         breaker.admit().await.unwrap().failed(&ERROR, Instant::now());
         let error = breaker.admit().await.unwrap_err();
-        assert_eq!(error.to_string(), format!("{ERROR}; it has failed several times in a row and is left alone for a moment"));
+        assert_eq!(
+            error.to_string(),
+            format!("{ERROR}; it has failed several times in a row and is left alone for a moment")
+        );
     }
 }

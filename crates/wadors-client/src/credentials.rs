@@ -265,7 +265,8 @@ impl Tokens {
             let Ok(_asking) = tokens.asking.try_lock() else { return };
             let now = Instant::now();
             let is_done = tokens.valid(now).is_some_and(|token| now < token.renew_at);
-            let failed_now = matches!(&tokens.lock().failed, Some((at, _)) if now < *at + FAILURE_STANDS);
+            let failed_now =
+                matches!(&tokens.lock().failed, Some((at, _)) if now < *at + FAILURE_STANDS);
             if !is_done && !failed_now {
                 // The one that is held is good for a while.
                 let _ = tokens.ask().await;
@@ -323,14 +324,13 @@ impl Tokens {
             .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(http::header::ACCEPT, "application/json")
             .body(self.server.form());
-        let mut answer = request.send().await.map_err(|_| "the token endpoint cannot be reached")?;
+        let mut answer =
+            request.send().await.map_err(|_| "the token endpoint cannot be reached")?;
         if !answer.status().is_success() {
             return Err("the token endpoint refuses the client");
         }
         let mut json = Vec::new();
-        while let Some(chunk) =
-            answer.chunk().await.map_err(|_| "the token endpoint broke off")?
-        {
+        while let Some(chunk) = answer.chunk().await.map_err(|_| "the token endpoint broke off")? {
             json.extend_from_slice(&chunk);
             if json.len() > LONGEST_ANSWER {
                 return Err("the answer of the token endpoint is too long");
@@ -349,9 +349,8 @@ impl Tokens {
 impl OAuth2 {
     /// RFC 6749 §2.3.1: every server takes these in a header, each encoded first.
     fn authorization(&self) -> Option<HeaderValue> {
-        let encoded = |text: &str| {
-            url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>()
-        };
+        let encoded =
+            |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
         let (id, secret) = (encoded(&self.client_id), encoded(self.client_secret.reveal()));
         header(&format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
     }

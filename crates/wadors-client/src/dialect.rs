@@ -264,7 +264,11 @@ mod tests {
     fn forms_that_make_an_archive_transcode_frames_come_last_and_late() {
         let ladders = Ladders::default();
         for _ in 0..PATIENCE {
-            assert!(Call::Frame.rungs()[ladders.rungs(Call::Frame)].iter().all(|form| form.ends_with("=*")));
+            assert!(
+                Call::Frame.rungs()[ladders.rungs(Call::Frame)]
+                    .iter()
+                    .all(|form| form.ends_with("=*"))
+            );
             refuse(&ladders, Call::Frame);
         }
         assert_eq!(ladders.rungs(Call::Frame), 0..Call::Frame.rungs().len());

@@ -50,6 +50,8 @@ impl Tls {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ClientError> {
-    std::fs::read(path)
-        .map_err(|error| ClientError::File { path: path.to_owned(), reason: error.kind().to_string() })
+    std::fs::read(path).map_err(|error| ClientError::File {
+        path: path.to_owned(),
+        reason: error.kind().to_string(),
+    })
 }

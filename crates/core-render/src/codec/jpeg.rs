@@ -65,8 +65,10 @@ pub(super) fn decode(encoded: &Encoded<'_>, warnings: &mut Vec<String>) -> Resul
 fn lossless_grey(encoded: &Encoded<'_>, grey: Grey) -> Decoded {
     let Grey { width, height, precision, samples } = grey;
     let cells = match precision {
-        ..=8 => Cells::U8(samples.into_iter().map(|sample| sample as u8).collect::<Vec<_>>().into()),
-        _ => Cells::U16(samples.into()),
+        ..=8 => {
+            Cells::U8(samples.into_iter().map(|sample| sample as u8).collect::<Vec<_>>().into())
+        }
+        _ => Cells::U16(samples),
     };
     Decoded {
         columns: width,

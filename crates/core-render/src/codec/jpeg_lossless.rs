@@ -67,7 +67,9 @@ fn decode_rows(
         1 => predicted(rows, width, start, codes, bits, |a, _, _| a),
         2 => predicted(rows, width, start, codes, bits, |_, b, _| b),
         3 => predicted(rows, width, start, codes, bits, |_, _, c| c),
-        4 => predicted(rows, width, start, codes, bits, |a, b, c| a.wrapping_add(b).wrapping_sub(c)),
+        4 => {
+            predicted(rows, width, start, codes, bits, |a, b, c| a.wrapping_add(b).wrapping_sub(c))
+        }
         5 => predicted(rows, width, start, codes, bits, |a, b, c| {
             a.wrapping_add(half_difference(b, c))
         }),
@@ -351,7 +353,8 @@ impl<'a> Bits<'a> {
         if self.count >= 32 {
             return;
         }
-        let Some(bytes) = self.segment.get(self.at..).and_then(|rest| rest.first_chunk::<4>()) else {
+        let Some(bytes) = self.segment.get(self.at..).and_then(|rest| rest.first_chunk::<4>())
+        else {
             // Far behind the end, which `are_within` tells.
             self.at += 4;
             self.count += 32;
@@ -422,12 +425,14 @@ mod tests {
                 }
             };
             for i in 0..shifted.len() {
-                let difference = shifted[i].wrapping_sub(prediction(&shifted, i, width, start, predictor));
+                let difference =
+                    shifted[i].wrapping_sub(prediction(&shifted, i, width, start, predictor));
                 let signed = i32::from(difference as i16);
                 let bits = 32 - signed.unsigned_abs().leading_zeros();
                 put(bits, 5, &mut out);
                 if bits < 16 {
-                    let own = if signed < 0 { signed - 1 } else { signed } as u32 & ((1 << bits) - 1);
+                    let own =
+                        if signed < 0 { signed - 1 } else { signed } as u32 & ((1 << bits) - 1);
                     put(own, bits, &mut out);
                 }
             }
@@ -468,7 +473,9 @@ mod tests {
         let mask = ((1_u32 << precision) - 1) as u16;
         let wild = |i: u32| (i.wrapping_mul(2_654_435_761) >> 11) as u16;
         // Runs of like values, and leaps.
-        (0..count as u32).map(|i| if i % 5 < 3 { wild(seed) } else { wild(i + seed) } & mask).collect()
+        (0..count as u32)
+            .map(|i| if i % 5 < 3 { wild(seed) } else { wild(i + seed) } & mask)
+            .collect()
     }
 
     #[test]
@@ -486,7 +493,9 @@ mod tests {
                     assert_eq!(grey.samples, kept, "{precision} {form:?} {rows_at_once}");
                     let theirs = jpeg::decode_as_coded(&stream, jpeg::Reduction::Full).unwrap();
                     let theirs: Vec<u16> = match theirs.samples {
-                        native_codecs::Samples::U8(samples) => samples.iter().map(|&s| s.into()).collect(),
+                        native_codecs::Samples::U8(samples) => {
+                            samples.iter().map(|&s| s.into()).collect()
+                        }
                         native_codecs::Samples::U16(samples) => samples.to_vec(),
                     };
                     assert_eq!(theirs, kept, "libjpeg: {precision} {form:?} {rows_at_once}");

@@ -2,8 +2,8 @@
 
 pub(crate) mod encapsulated;
 mod jpeg;
-mod jpeg_lossless;
 mod jpeg2000;
+mod jpeg_lossless;
 mod jpeg_ls;
 mod jpeg_xl;
 mod rle;

@@ -23,7 +23,12 @@ pub(crate) struct Doctor {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// The Authorization header of a caller, such as "Bearer …"
-    #[arg(long, value_name = "VALUE", env = "LIGHTBOX_DOCTOR_AUTHORIZATION", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "VALUE",
+        env = "LIGHTBOX_DOCTOR_AUTHORIZATION",
+        hide_env_values = true
+    )]
     authorization: Option<String>,
     /// Try objects of this study [default: the first that are found]
     #[arg(long, value_name = "UID")]
@@ -38,7 +43,8 @@ pub(crate) fn run(args: &Doctor) -> Outcome {
     let config = super::load(args.config.as_deref(), &flags)?;
     let wanted = args.name.as_deref();
     let archive = config.archives().find(|archive| wanted.is_none_or(|name| archive.name == name));
-    let Some((archive, url)) = archive.and_then(|archive| Some((archive, archive.url.as_ref()?))) else {
+    let Some((archive, url)) = archive.and_then(|archive| Some((archive, archive.url.as_ref()?)))
+    else {
         return Err(match wanted {
             Some(name) => Failure::Usage(format!("--name: there is no archive {name:?}")),
             None => ServeError::NoUpstream.into(),

@@ -162,4 +162,3 @@ fn as_text(value: &toml::Value) -> Option<String> {
         toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
     }
 }
-

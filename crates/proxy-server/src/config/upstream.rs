@@ -165,9 +165,9 @@ impl UpstreamConfig {
                 user: needed(&self.user, "upstream_user")?.clone(),
                 password: needed(&self.password, "upstream_password")?.read()?,
             },
-            CredentialsKind::Bearer => {
-                Credentials::Bearer { file: needed(&self.token_file, "upstream_token_file")?.clone() }
-            }
+            CredentialsKind::Bearer => Credentials::Bearer {
+                file: needed(&self.token_file, "upstream_token_file")?.clone(),
+            },
             CredentialsKind::OAuth2 => Credentials::OAuth2(OAuth2 {
                 token_url: needed(&self.token_url, "upstream_token_url")?.clone(),
                 client_id: needed(&self.client_id, "upstream_client_id")?.clone(),
@@ -200,7 +200,9 @@ impl UpstreamConfig {
         let mut mistakes: Vec<String> = missing
             .iter()
             .filter(|(_, is_missing)| *is_missing)
-            .map(|(key, _)| format!("{}: needed by upstream_credentials = {kind:?}", self.key_name(key)))
+            .map(|(key, _)| {
+                format!("{}: needed by upstream_credentials = {kind:?}", self.key_name(key))
+            })
             .collect();
         if self.cert.is_some() != self.key.is_some() && self.credentials != CredentialsKind::Mtls {
             mistakes.push(format!("{}: upstream_key goes with it", self.key_name("upstream_cert")));

@@ -142,8 +142,16 @@ impl FromStr for Headers {
             // These belong to one request or to a connection, or are configured by keys of their own.
             if matches!(
                 name.as_str(),
-                "host" | "accept" | "authorization" | "cookie" | "content-length" | "connection"
-                    | "transfer-encoding" | "accept-encoding" | "te" | "upgrade"
+                "host"
+                    | "accept"
+                    | "authorization"
+                    | "cookie"
+                    | "content-length"
+                    | "connection"
+                    | "transfer-encoding"
+                    | "accept-encoding"
+                    | "te"
+                    | "upgrade"
             ) {
                 return Err(format!("{name} cannot be set here"));
             }
@@ -245,7 +253,10 @@ mod tests {
     #[test]
     fn headers_are_lines_and_some_are_not_ours_to_set() {
         let headers: Headers = "X-Api-Key: a:b\nX-Tenant:  c ".parse().unwrap();
-        assert_eq!((&headers.0["x-api-key"], &headers.0["x-tenant"]), (&"a:b".parse().unwrap(), &"c".parse().unwrap()));
+        assert_eq!(
+            (&headers.0["x-api-key"], &headers.0["x-tenant"]),
+            (&"a:b".parse().unwrap(), &"c".parse().unwrap())
+        );
         assert!(!format!("{headers:?}").contains("a:b"));
         for text in ["no colon", "Host: x", "authorization: y", "a b: c", "x: \u{7f}"] {
             assert!(text.parse::<Headers>().is_err(), "{text}");

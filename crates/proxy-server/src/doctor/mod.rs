@@ -9,8 +9,8 @@ mod text;
 use std::time::{Duration, Instant};
 
 use core_render::{
-    FrameChoice, Framing, ImageAttributes, Limits, Output, Overlays, Quality, RenderJob, RenderSpec,
-    Source, number_of_frames, representative_frame,
+    FrameChoice, Framing, ImageAttributes, Limits, Output, Overlays, Quality, RenderJob,
+    RenderSpec, Source, number_of_frames, representative_frame,
 };
 use dicom_dictionary_std::tags;
 use dicomweb_types::{FrameNumber, InstancePath, SeriesPath, TransferSyntax, Uid};
@@ -113,7 +113,11 @@ impl Examination {
         Self {
             upstream: client.base().to_string(),
             dialect: dialect.unwrap_or(Dialect::Generic).as_str(),
-            known_by: if dialect.is_some() { "configuration or URL" } else { "nothing: any archive" },
+            known_by: if dialect.is_some() {
+                "configuration or URL"
+            } else {
+                "nothing: any archive"
+            },
             http: None,
             calls: Vec::new(),
             findings: Vec::new(),
@@ -166,7 +170,12 @@ impl Doctor<'_> {
     }
 
     /// One search, in the forms of JSON until one is taken. `None` where none is.
-    async fn search(&mut self, call: &'static str, path: &str, query: &str) -> Option<Vec<Metadata>> {
+    async fn search(
+        &mut self,
+        call: &'static str,
+        path: &str,
+        query: &str,
+    ) -> Option<Vec<Metadata>> {
         let tried = self.climb(Call::Json, call, path, Some(query), true).await;
         let empty = tried.iter().any(|t| matches!(t.outcome, Err(UpstreamError::Empty)));
         let Some(seen) = tried.iter().find_map(|tried| tried.outcome.as_ref().ok()) else {
@@ -236,7 +245,8 @@ impl Doctor<'_> {
             }
         }
         if !matches!(status, 404 | 410) {
-            let text = format!("it says {status} of an object that is not there, where 404 is expected");
+            let text =
+                format!("it says {status} of an object that is not there, where 404 is expected");
             self.seen.find(Level::Odd, text);
         }
     }
@@ -244,14 +254,19 @@ impl Doctor<'_> {
     async fn search_for_nobody(&mut self) {
         let query = format!("StudyInstanceUID={NOBODY}");
         let accept = Call::Json.rungs()[0];
-        let tried = self.client.try_form(Call::Json, accept, ("studies", Some(&query)), self.caller).await;
+        let tried =
+            self.client.try_form(Call::Json, accept, ("studies", Some(&query)), self.caller).await;
         self.seen.calls.push(CallReport::of("search that finds nothing", &tried));
         let text = match &tried.outcome {
-            Ok(seen) if Metadata::all_from_slice(&seen.body).is_ok_and(|found| !found.is_empty()) => {
+            Ok(seen)
+                if Metadata::all_from_slice(&seen.body).is_ok_and(|found| !found.is_empty()) =>
+            {
                 "it ignores StudyInstanceUID: a search for a study that is not there brings others"
             }
             Ok(_) | Err(UpstreamError::Empty) => return,
-            Err(_) => "it answers a search that finds nothing with an error, where 200 or 204 is expected",
+            Err(_) => {
+                "it answers a search that finds nothing with an error, where 200 or 204 is expected"
+            }
         };
         self.seen.find(Level::Odd, text);
     }
@@ -286,7 +301,8 @@ impl Doctor<'_> {
         let path = format!("{series}/instances");
         let found = self.search("search for instances", &path, query).await.unwrap_or_default();
         for said in &found {
-            let Some(instance) = uids(std::slice::from_ref(said), tags::SOP_INSTANCE_UID).pop() else {
+            let Some(instance) = uids(std::slice::from_ref(said), tags::SOP_INSTANCE_UID).pop()
+            else {
                 continue;
             };
             let slot = match Said::from(&said.dataset).content() {
@@ -301,9 +317,11 @@ impl Doctor<'_> {
     /// Everything that is fetched for a picture of an object.
     async fn try_object(&mut self, path: &InstancePath, what: &'static str) {
         let metadata = self.metadata(path).await;
-        let frame = metadata.as_ref().map_or(FrameNumber::FIRST, |m| representative_frame(&m.dataset));
+        let frame =
+            metadata.as_ref().map_or(FrameNumber::FIRST, |m| representative_frame(&m.dataset));
         let call = if what == "image" { "frame" } else { "frame of several" };
-        let frames = self.climb(Call::Frame, call, &format!("{path}/frames/{frame}"), None, false).await;
+        let frames =
+            self.climb(Call::Frame, call, &format!("{path}/frames/{frame}"), None, false).await;
         self.judge_forms(call, &frames);
         let is_small = metadata.as_ref().is_none_or(|m| match Said::from(&m.dataset).content() {
             Some(Content::Frame { bytes } | Content::Frames { bytes, .. }) => {
@@ -312,7 +330,8 @@ impl Doctor<'_> {
             Some(Content::Text | Content::Other) | None => true,
         });
         let whole = if is_small && what == "image" {
-            let tried = self.climb(Call::Instance, "instance", &path.to_string(), None, false).await;
+            let tried =
+                self.climb(Call::Instance, "instance", &path.to_string(), None, false).await;
             self.judge_forms("instance", &tried);
             best(&tried)
         } else {
@@ -331,9 +350,11 @@ impl Doctor<'_> {
     }
 
     async fn metadata(&mut self, path: &InstancePath) -> Option<Metadata> {
-        let tried = self.climb(Call::Json, "metadata", &format!("{path}/metadata"), None, true).await;
+        let tried =
+            self.climb(Call::Json, "metadata", &format!("{path}/metadata"), None, true).await;
         let Some(seen) = best(&tried) else {
-            self.seen.find(Level::Problem, "it gives no metadata: objects have to be fetched whole");
+            self.seen
+                .find(Level::Problem, "it gives no metadata: objects have to be fetched whole");
             return None;
         };
         let metadata = match Metadata::from_slice(&seen.body) {
@@ -418,16 +439,17 @@ impl Doctor<'_> {
             let attributes = Box::new(attributes);
             Some(Source::Frame { attributes, transfer_syntax: syntax, bytes: seen.body })
         });
-        let file = whole.map(|seen| Source::File {
-            bytes: seen.body,
-            frame: FrameChoice::Representative,
-        });
+        let file =
+            whole.map(|seen| Source::File { bytes: seen.body, frame: FrameChoice::Representative });
         let mut failure = "nothing to draw from".to_owned();
         for (source, way) in [(parts, "metadata and frame"), (file, "the whole object")] {
             let Some(source) = source else { continue };
             match thumbnail(source).await {
                 Ok(took) => {
-                    let text = format!("a thumbnail of an {what} is drawn from {way} in {:.1} ms", ms(took));
+                    let text = format!(
+                        "a thumbnail of an {what} is drawn from {way} in {:.1} ms",
+                        ms(took)
+                    );
                     self.seen.find(Level::Good, text.replace("an multi", "a multi"));
                     return true;
                 }
@@ -443,7 +465,8 @@ impl Doctor<'_> {
         let began = Instant::now();
         let answer = self.raw(&format!("{path}/rendered?viewport=256,256"), "image/jpeg").await;
         if let Some((200, _, _)) = answer {
-            let text = format!("its own /rendered of this {what} takes {:.1} ms", ms(began.elapsed()));
+            let text =
+                format!("its own /rendered of this {what} takes {:.1} ms", ms(began.elapsed()));
             self.seen.find(Level::Good, text);
         }
     }

@@ -104,7 +104,10 @@ mod tests {
             known_by: "how it answers",
             http: Some("HTTP/1.1".to_owned()),
             calls: Vec::new(),
-            findings: vec![Finding { level: Level::Odd, text: "set rewrite_urls = true".to_owned() }],
+            findings: vec![Finding {
+                level: Level::Odd,
+                text: "set rewrite_urls = true".to_owned(),
+            }],
             thumbnails: Some(true),
             configuration: String::new(),
             ohif: String::new(),
