@@ -1,7 +1,7 @@
 //! What kind of object a data set is, as far as rendering goes (PS3.18 §8.7.2).
 
 use bytes::Bytes;
-use dicom_dictionary_std::tags;
+use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use dicomweb_types::TransferSyntax;
 
@@ -50,6 +50,11 @@ impl Category {
         if transfer_syntax.or(stored.as_ref()).is_some_and(TransferSyntax::is_video) {
             return Self::Video;
         }
+        // Of an object that is only described, the class tells where nobody names its syntax.
+        let nobody_says = transfer_syntax.is_none() && stored.is_none();
+        if nobody_says && sop_class.as_deref().is_some_and(|class| VIDEO.contains(&class)) {
+            return Self::Video;
+        }
         match number_of_frames(dataset) {
             1 => Self::SingleFrame,
             _ if Slide::of(dataset).is_some_and(|slide| slide.is_tiled()) => Self::SingleFrame,
@@ -80,6 +85,13 @@ impl Category {
         }
     }
 }
+
+/// Storage classes of videos (PS3.3 A.32.5 to A.32.7).
+const VIDEO: [&str; 3] = [
+    uids::VIDEO_ENDOSCOPIC_IMAGE_STORAGE,
+    uids::VIDEO_MICROSCOPIC_IMAGE_STORAGE,
+    uids::VIDEO_PHOTOGRAPHIC_IMAGE_STORAGE,
+];
 
 /// A DICOM file's attributes, without its pixel data.
 #[derive(Debug)]

@@ -24,8 +24,8 @@ pub(crate) enum Content {
     Frames { count: u32, bytes: Option<u64> },
     /// Text, references or a document: what is drawn of it is in its attributes.
     Text,
-    /// Anything of which no frame is wanted before its attributes are known: slides, whose frames are
-    /// tiles, and what holds none. Its size may be anything.
+    /// Anything of which no frame is wanted before its attributes are known: slides, videos, and what holds
+    /// none. Its size may be anything.
     Other,
 }
 
@@ -130,9 +130,7 @@ impl Said {
         match Category::of_sop_class(class) {
             Some(Category::Report | Category::PresentationState) => return Some(Content::Text),
             Some(_) => return Some(Content::Other),
-            None if class == uids::VL_WHOLE_SLIDE_MICROSCOPY_IMAGE_STORAGE => {
-                return Some(Content::Other);
-            }
+            None if NO_FRAMES_AHEAD.contains(&class) => return Some(Content::Other),
             None => {}
         }
         match self.frames.number() {
@@ -157,6 +155,14 @@ impl Said {
         cells.checked_mul(samples)?.checked_mul(bytes)
     }
 }
+
+/// Storage classes of slides, whose frames are tiles, and of videos, which are one stream.
+const NO_FRAMES_AHEAD: [&str; 4] = [
+    uids::VL_WHOLE_SLIDE_MICROSCOPY_IMAGE_STORAGE,
+    uids::VIDEO_ENDOSCOPIC_IMAGE_STORAGE,
+    uids::VIDEO_MICROSCOPIC_IMAGE_STORAGE,
+    uids::VIDEO_PHOTOGRAPHIC_IMAGE_STORAGE,
+];
 
 /// Storage classes whose objects hold one frame by definition (PS3.3 A.2 to A.6, A.8.1, A.14, A.21, A.26).
 const ONE_FRAME: [&str; 12] = [

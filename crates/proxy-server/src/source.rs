@@ -139,7 +139,10 @@ impl Opened {
     }
 
     fn of_metadata(path: &InstancePath, metadata: Metadata, early: Option<Early>) -> Self {
-        let category = Category::of(&metadata.dataset, None);
+        // Metadata seldom name the syntax; a frame that came with them does.
+        let pixels = early.as_ref().and_then(|early| early.pixels.as_ref().ok());
+        let syntax = pixels.and_then(|pixels| pixels.transfer_syntax.as_ref());
+        let category = Category::of(&metadata.dataset, syntax);
         Self::new(path, Held::Metadata(metadata), category, early)
     }
 
@@ -568,7 +571,10 @@ fn assemble(
         || frames_cannot_be_cut(&metadata.dataset)
         || lacks_tables(metadata);
     let syntax = syntax_of(&pixels, metadata, &attributes).filter(|_| !incomplete);
-    let Some(transfer_syntax) = syntax else { return Ok(None) };
+    // A video is drawn from its file.
+    let Some(transfer_syntax) = syntax.filter(|syntax| !syntax.is_video()) else {
+        return Ok(None);
+    };
     let attributes = Box::new(as_sent(attributes, &transfer_syntax, &pixels.bytes));
     Ok(Some(Source::Frame { attributes, transfer_syntax, bytes: pixels.bytes }))
 }

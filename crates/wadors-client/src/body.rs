@@ -53,6 +53,18 @@ impl Body {
         gather(self.chunks, self.reserve).await
     }
 
+    /// What there is of the body, and why it is not all.
+    async fn collect_what_comes(mut self) -> (Bytes, Option<UpstreamError>) {
+        let mut all = BytesMut::with_capacity(self.reserve);
+        loop {
+            match self.chunks.try_next().await {
+                Ok(Some(chunk)) => all.extend_from_slice(&chunk),
+                Ok(None) => return (all.freeze(), None),
+                Err(error) => return (all.freeze(), Some(error)),
+            }
+        }
+    }
+
     /// The payload of the body, or of the first part in it; what follows that part is not waited
     /// for. `single` says what a body that is no multipart may be.
     pub(crate) async fn first_part(
@@ -102,12 +114,16 @@ impl Body {
     /// The first part of a body, once all of it is there.
     async fn part_of_all(self, boundary: &[u8]) -> Result<Part, UpstreamError> {
         let delimited = self.delimited;
-        let body = self.collect().await?;
-        let Some(part) = multipart::first(&body, boundary) else { return Err(no_part(&body)) };
-        if !part.ended && !delimited {
-            return Err(UpstreamError::BrokeOff);
+        let (body, broken) = self.collect_what_comes().await;
+        let part = multipart::first(&body, boundary);
+        match (part, broken) {
+            // Whole once its delimiter is there, whatever becomes of the rest.
+            (Some(part), None | Some(UpstreamError::BrokeOff)) if part.ended => Ok(part),
+            (_, Some(error)) => Err(error),
+            (Some(part), None) if delimited => Ok(part),
+            (Some(_), None) => Err(UpstreamError::BrokeOff),
+            (None, None) => Err(no_part(&body)),
         }
-        Ok(part)
     }
 
     /// The first part of a body that begins by the book, through multer.
