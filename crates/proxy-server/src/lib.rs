@@ -10,6 +10,7 @@
 
 mod app;
 mod asked;
+mod assemble;
 mod collection;
 mod conditional;
 mod config;

@@ -144,15 +144,14 @@ fn response(
         parts.headers.remove(header::SET_COOKIE);
         parts.headers.remove(header::WWW_AUTHENTICATE);
     }
-    let rewrite = rewrite.filter(|_| can_be_rewritten(&parts));
-    let body = if let Some(rewrite) = rewrite {
+    let mut body = Body::streamed(body);
+    if overheard::tells(method, below, &parts) {
+        body = Body::streamed(Overheard::new(body, &parts, upstream.clone()));
+    }
+    if let Some(rewrite) = rewrite.filter(|_| can_be_rewritten(&parts)) {
         rewrite::adapt(&mut parts.headers);
-        Body::streamed(Rewritten::new(body, rewrite))
-    } else if overheard::tells(method, below, &parts) {
-        Body::streamed(Overheard::new(body, &parts, upstream.clone()))
-    } else {
-        Body::streamed(body)
-    };
+        body = Body::streamed(Rewritten::new(body, rewrite));
+    }
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;

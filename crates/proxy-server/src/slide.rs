@@ -15,8 +15,9 @@ use dicomweb_types::{FrameNumber, InstancePath, TransferSyntax, Uid};
 use futures_util::{StreamExt, stream};
 use wadors_client::{InstanceAnswer, Metadata, SizeLimit, UpstreamError};
 
+use crate::assemble::{is_final, is_table, syntax_of};
 use crate::route::Kind;
-use crate::source::{Fetch, Result, SMALL, is_final, is_table, syntax_of};
+use crate::source::{Fetch, Result, SMALL};
 
 /// Calls to the archive at once, for one picture.
 const AT_ONCE: usize = 6;

@@ -65,10 +65,12 @@ impl Dialect {
         }
     }
 
-    /// Whether metadata come without the values of binary VRs, and without a URI for them: Azure drops OB,
-    /// OD, OF, OL, OV, OW and UN.
-    pub fn drops_binary_metadata(self) -> bool {
-        self == Self::Azure
+    /// Results of a search asked for at once. Azure refuses more than 200.
+    pub(crate) fn page(self) -> usize {
+        match self {
+            Self::Orthanc | Self::Dcm4chee | Self::Google | Self::Aws => 1000,
+            Self::Azure | Self::Generic => 200,
+        }
     }
 }
 

@@ -12,12 +12,9 @@ use crate::answer::Answer;
 use crate::call::Ask;
 use crate::caller::Caller;
 use crate::client::Client;
-use crate::dialect::Call;
+use crate::dialect::{Call, Dialect};
 use crate::error::UpstreamError;
 use crate::metadata::Metadata;
-
-/// Results asked for at once; Azure refuses more than 200.
-const PAGE: usize = 200;
 
 /// Pages of one search: a series of more instances is not read to its end.
 const MOST_PAGES: usize = 500;
@@ -67,17 +64,18 @@ impl Client {
         found: &mut (dyn FnMut(Uid, Metadata) + Send),
     ) -> Result<(), UpstreamError> {
         let limit = self.max_bytes().min(MAX_BYTES);
-        let mut pages = Pages::new(key, self.whole_answers());
+        let page = self.dialect().unwrap_or(Dialect::Generic).page();
+        let mut pages = Pages::new(key, page, self.whole_answers());
         for _ in 0..MOST_PAGES {
-            let query = query(fields, pages.offset);
+            let query = query(fields, page, pages.offset);
             let ask = Ask { call: Call::Json, url: self.join(path, Some(&query)), caller };
-            let (page, cut_short) = match self.ask(&ask, |answer| read(answer, limit)).await {
+            let (found_here, cut_short) = match self.ask(&ask, |answer| read(answer, limit)).await {
                 Ok(page) => page,
                 // 204 is how archives say that nothing more matches.
                 Err(UpstreamError::Empty) => (Vec::new(), false),
                 Err(other) => return Err(other),
             };
-            if !pages.add(page, cut_short, found) {
+            if !pages.add(found_here, cut_short, found) {
                 break;
             }
         }
@@ -95,8 +93,8 @@ async fn read(answer: Answer, limit: u64) -> Result<(Vec<Metadata>, bool), Upstr
     }
 }
 
-fn query(fields: &[Tag], offset: usize) -> String {
-    let mut query = format!("limit={PAGE}&offset={offset}");
+fn query(fields: &[Tag], page: usize, offset: usize) -> String {
+    let mut query = format!("limit={page}&offset={offset}");
     for Tag(group, element) in fields {
         // Writing to a text cannot fail.
         let _ = write!(query, "&includefield={group:04X}{element:04X}");
@@ -107,6 +105,8 @@ fn query(fields: &[Tag], offset: usize) -> String {
 /// What has been read of a search.
 struct Pages<'a> {
     key: Tag,
+    /// Results asked for at once.
+    page: usize,
     whole_answers: &'a AtomicUsize,
     /// Length of the page before, if it was shorter than what was asked for.
     short: Option<usize>,
@@ -116,8 +116,8 @@ struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    fn new(key: Tag, whole_answers: &'a AtomicUsize) -> Self {
-        Self { key, whole_answers, short: None, uids: HashSet::new(), offset: 0 }
+    fn new(key: Tag, page: usize, whole_answers: &'a AtomicUsize) -> Self {
+        Self { key, page, whole_answers, short: None, uids: HashSet::new(), offset: 0 }
     }
 
     /// Hands on what is new in a page; whether another may follow. An archive that knows no `offset`
@@ -143,8 +143,8 @@ impl<'a> Pages<'a> {
         {
             self.whole_answers.fetch_max(short, Ordering::Relaxed);
         }
-        self.short = (length < PAGE).then_some(length);
-        news && (length >= PAGE || cut_short || self.may_be_capped(length))
+        self.short = (length < self.page).then_some(length);
+        news && (length >= self.page || cut_short || self.may_be_capped(length))
     }
 
     /// Some archives answer less than they were asked for without a word. A round number gives them
@@ -178,7 +178,7 @@ mod tests {
 
     fn read_of(whole: &AtomicUsize, pages: Vec<(Vec<Metadata>, bool)>) -> (Vec<bool>, usize) {
         let mut all = Vec::new();
-        let mut read = Pages::new(tags::SOP_INSTANCE_UID, whole);
+        let mut read = Pages::new(tags::SOP_INSTANCE_UID, 200, whole);
         let more = pages
             .into_iter()
             .map(|(page, cut)| read.add(page, cut, &mut |uid, _| all.push(uid)))
@@ -190,7 +190,7 @@ mod tests {
     fn fields_are_asked_for_by_tag_and_pages_by_offset() {
         let fields = [tags::IMAGE_TYPE, tags::TOTAL_PIXEL_MATRIX_COLUMNS];
         assert_eq!(
-            query(&fields, 200),
+            query(&fields, 200, 200),
             "limit=200&offset=200&includefield=00080008&includefield=00480006"
         );
     }
