@@ -366,6 +366,25 @@ async fn tables_are_asked_of_the_archive_whatever_host_it_names_and_of_nobody_el
     assert_eq!(elsewhere.requests(), 0);
 }
 
+#[tokio::test]
+async fn tables_do_not_wait_for_the_place_of_a_frame_that_is_given_up() {
+    let pixels = image().pixels;
+    let (origin, _) = frame_as(|_| Answer::stalled("application/octet-stream", "never")).await;
+    let mut metadata = palette(|_| json!({"vr": "OW", "BulkDataURI": "/studies/1/bulk"}));
+    metadata[0]["00280008"] = json!({"vr": "IS", "Value": [3]});
+    origin.on(METADATA, move |_| Answer::json(metadata.to_string()));
+    origin.on(&format!("{IMAGE}/frames/2"), move |_| octets(&pixels));
+    origin.on("/studies/1/bulk", |_| {
+        Answer::multipart("application/octet-stream", &[("application/octet-stream", &identity())])
+    });
+    let keys = [("upstream_concurrency", "1"), ("request_timeout", "4s")];
+    let proxy = Proxy::start_with(&origin.url(), &keys).await;
+    for _ in 0..6 {
+        let reply = proxy.get(&format!("{IMAGE}/thumbnail")).await;
+        assert_eq!(reply.status(), 200, "{}", reply.text());
+    }
+}
+
 // Searches -----------------------------------------------------------------------------------------
 
 /// An archive of a series of five images, grey by their number, that answers a search with what `page`

@@ -283,11 +283,13 @@ impl Fetch<'_> {
     /// Metadata and a frame, asked for at the same time. The frame is given up once the metadata tell that
     /// another one is wanted, or none.
     async fn parts(&self, guess: FrameNumber, wanted: Option<FrameNumber>) -> Result<Opened> {
-        let mut pixels = std::pin::pin!(self.client().frame(self.path, guess, self.caller));
+        let mut pixels = Box::pin(self.client().frame(self.path, guess, self.caller));
         let mut metadata = std::pin::pin!(self.client().metadata(self.path, self.caller));
         let mut came = None;
         let metadata = loop {
             tokio::select! {
+                // In this order: where calls have to wait for each other, the metadata decide first.
+                biased;
                 metadata = &mut metadata => break metadata,
                 frame = &mut pixels, if came.is_none() => came = Some(frame),
             }
@@ -296,11 +298,15 @@ impl Fetch<'_> {
             Ok(metadata) => self.shows(metadata, guess, wanted),
             Err(_) => false,
         };
-        let pixels = async {
+        let pixels = async move {
             match came {
                 Some(pixels) => Some(pixels),
                 None if is_wanted => Some(pixels.await),
-                None => None,
+                // It gives up its place among the calls, which others wait for.
+                None => {
+                    drop(pixels);
+                    None
+                }
             }
         };
         let completed = async {
