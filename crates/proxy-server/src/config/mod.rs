@@ -163,7 +163,7 @@ impl Config {
         for pair in bases.windows(2).filter(|pair| pair[0] == pair[1]) {
             mistakes.push(format!("base_path: two archives are served at {:?}", pair[0].as_str()));
         }
-        let has_own = self.archives().any(|archive| archive.credentials.are_ours());
+        let has_own = self.archives().any(UpstreamConfig::is_opened_by_us);
         if has_own && !self.listen.ip().is_loopback() && !self.i_know_this_is_public {
             mistakes.push(
                 "listen: whoever reaches this address would see what our own credentials for the archive \
@@ -344,6 +344,15 @@ mod tests {
         assert!(Config::from_toml(&text("0.0.0.0:1", "i_know_this_is_public = true")).is_ok());
         let refused = Config::from_toml(&text("0.0.0.0:1", "")).unwrap_err().0;
         assert!(refused[0].starts_with("listen: ") && refused.len() == 1, "{refused:?}");
+        // The key of a gateway is one, too, where the client's credentials do not decide.
+        let key = |credentials: &str| {
+            format!(
+                "listen = \"0.0.0.0:1\"\nupstream = \"http://h\"\nupstream_credentials = {credentials:?}\n\
+                 upstream_headers = [\"X-Api-Key: k\"]"
+            )
+        };
+        assert!(Config::from_toml(&key("none")).unwrap_err().0[0].starts_with("listen: "));
+        assert!(Config::from_toml(&key("caller")).is_ok());
     }
 
     #[test]

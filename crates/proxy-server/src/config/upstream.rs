@@ -178,6 +178,14 @@ impl UpstreamConfig {
         })
     }
 
+    /// Whether this server opens it to whoever reaches this server: by credentials of our own, or, where
+    /// the client's are not forwarded, by a certificate or by headers that may hold a key.
+    pub fn is_opened_by_us(&self) -> bool {
+        let shows_something = self.cert.is_some() || !self.headers.0.is_empty();
+        self.credentials.are_ours()
+            || (self.credentials == CredentialsKind::None && shows_something)
+    }
+
     /// What is wrong with its keys together.
     pub(super) fn contradictions(&self) -> Vec<String> {
         let missing: &[(&str, bool)] = match self.credentials {
