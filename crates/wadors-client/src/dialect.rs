@@ -132,8 +132,9 @@ impl Call {
         }
     }
 
-    /// How many of the forms, from the first, cost an archive no more than the best.
-    fn cheap(self) -> usize {
+    /// How many of the forms, from the first, cost an archive no more than the best. The others let it
+    /// transcode, of which some archives die.
+    pub fn cheap(self) -> usize {
         match self {
             Self::Frame => 3,
             // There is nothing else to turn to.

@@ -199,7 +199,8 @@ impl Doctor<'_> {
         }
     }
 
-    /// Makes a call in each of its forms; only until one is taken, if that is enough.
+    /// Makes a call in each of its forms; only until one is taken, if that is enough. Forms that cost the
+    /// archive more are for archives that take no other: a diagnosis must not end what it looks at.
     async fn climb(
         &mut self,
         kind: Call,
@@ -209,7 +210,10 @@ impl Doctor<'_> {
         one_is_enough: bool,
     ) -> Vec<Tried> {
         let mut all = Vec::new();
-        for accept in kind.rungs() {
+        for (rung, accept) in kind.rungs().iter().enumerate() {
+            if rung >= kind.cheap() && all.iter().any(|tried: &Tried| tried.outcome.is_ok()) {
+                break;
+            }
             let tried = self.client.try_form(kind, accept, (path, query), self.caller).await;
             self.seen.calls.push(CallReport::of(call, &tried));
             let done = match &tried.outcome {
