@@ -55,7 +55,7 @@ fn measure(arguments: &[String]) {
     let case = Case { name: name.clone(), path: path.into() };
     let file: bytes::Bytes = std::fs::read(&case.path).expect("the file can be read").into();
     if what == "render" {
-        let picture = core_render::render(&job(&file, size), &mut |_| {}).expect("it renders");
+        let picture = core_render::render(&job(&file, size), &mut |_| Ok(())).expect("it renders");
         std::hint::black_box(picture);
     } else if let Some(bare) = Bare::find(&case, &file, size) {
         bare.decode();

@@ -25,7 +25,7 @@ use crate::mosaic::needs_extremes;
 use crate::part10;
 use crate::pipeline::{self, Finished, is_lossless};
 use crate::slide::total_matrix;
-use crate::source::{Cine, EncodedFrame, Picture, RenderJob, Stage};
+use crate::source::{Cine, EncodedFrame, Observer, Picture, RenderJob, Stage};
 
 /// How long a frame is shown where nothing says it, in milliseconds.
 const DEFAULT_DELAY: f64 = 100.0;
@@ -166,11 +166,7 @@ fn pointers(dataset: &InMemDicomObject) -> Vec<Tag> {
 ///
 /// # Errors
 /// The limits; an output that has no animations; or why no frame at all could be drawn.
-pub(crate) fn render(
-    cine: &Cine,
-    job: &RenderJob,
-    observe: &mut dyn FnMut(Stage),
-) -> Result<Picture> {
+pub(crate) fn render(cine: &Cine, job: &RenderJob, observe: &mut Observer<'_>) -> Result<Picture> {
     let limits = &job.limits;
     let frames = Frames::open(cine, limits)?;
     limits.check_frames(frames.len())?;
@@ -187,7 +183,7 @@ pub(crate) fn render(
     let mut reel = Reel { job, frames: frames.len(), said: HashSet::new(), picture: None };
     let mut failures = Vec::new();
     for (at, delay) in delays.into_iter().enumerate() {
-        observe(Stage::Decode);
+        observe(Stage::Decode)?;
         let drawn = frames.get(at).and_then(|mut frame| {
             frame.dataset = dataset();
             if let (Some(window), true) = (&window, needs_extremes(&frame.attributes, &job.spec)) {
@@ -197,7 +193,7 @@ pub(crate) fn render(
         });
         match drawn {
             Ok(drawn) if reel.takes(&drawn)? => {
-                observe(Stage::Encode);
+                observe(Stage::Encode)?;
                 reel.push(drawn, delay)?;
             }
             Ok(_) => failures.push(RenderError::damaged("a frame is unlike the first of its cine")),
@@ -336,7 +332,7 @@ impl Reel<'_> {
         let (output, limits) = (self.job.spec.output, &self.job.limits);
         if self.picture.is_none() {
             let picture = Picture {
-                bytes: Vec::new(),
+                bytes: Bytes::new(),
                 media_type: output.media_type(),
                 width: raster.width,
                 height: raster.height,
@@ -365,7 +361,7 @@ impl Reel<'_> {
                 .warnings
                 .push(format!("{missing} of {all} frames could not be drawn and are left out"));
         }
-        picture.bytes = animation.finish()?;
+        picture.bytes = animation.finish()?.into();
         Ok(picture)
     }
 }

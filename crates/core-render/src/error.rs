@@ -1,5 +1,7 @@
 //! Why there is no picture.
 
+use std::borrow::Cow;
+
 use dicomweb_types::FrameNumber;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +35,7 @@ pub enum RenderError {
     #[error("attribute {attribute} {problem}")]
     Attribute {
         /// Its keyword.
-        attribute: &'static str,
+        attribute: Cow<'static, str>,
         /// What is wrong with it.
         problem: String,
     },
@@ -72,6 +74,9 @@ pub enum RenderError {
     /// A thumbnail would show the label of a slide, which may name the patient.
     #[error("the image shows the label of a slide, which may name the patient: no thumbnail of it")]
     ShowsLabel,
+    /// Nobody waits for the picture any more.
+    #[error("the picture came too late for who asked for it")]
+    GivenUp,
     /// The picture could not be encoded.
     #[error("the picture could not be encoded as {media_type}: {reason}")]
     Encode {
@@ -88,7 +93,7 @@ impl RenderError {
     }
 
     pub(crate) fn attribute(attribute: &'static str, problem: impl Into<String>) -> Self {
-        Self::Attribute { attribute, problem: problem.into() }
+        Self::Attribute { attribute: attribute.into(), problem: problem.into() }
     }
 
     pub(crate) fn unsupported(what: impl Into<String>) -> Self {

@@ -18,6 +18,7 @@ mod dataset;
 mod document;
 mod encode;
 mod error;
+mod estimate;
 mod frame;
 mod geometry;
 mod labels;
@@ -49,6 +50,7 @@ pub use codec::{is_length_of_cells, syntax_of_bytes};
 pub use colour::palette::Palette;
 pub use document::EncapsulatedDocument;
 pub use error::{RenderError, Result};
+pub use estimate::memory_needed;
 pub use frame::{content, frames_cannot_be_cut};
 pub use limits::Limits;
 pub use lut::lookup::Lut;
@@ -60,8 +62,8 @@ pub use slide::{
     Cut, Flavour, Place, Slide, SlideFile, View, concatenation, flavour, total_matrix,
 };
 pub use source::{
-    Canvas, Card, CardKind, Cine, EncodedFrame, FrameChoice, Labels, Mosaic, Picture, RenderJob,
-    Source, Stage, Tile,
+    Canvas, Card, CardKind, Cine, EncodedFrame, FrameChoice, Labels, Mosaic, Observer, Picture,
+    RenderJob, Source, Stage, Tile,
 };
 pub use spec::{
     Annotation, AnnotationParameter, Extent, Framing, IccProfile, Output, Overlays, Quality,
@@ -73,11 +75,11 @@ pub use video::{Container, VideoCodec, VideoStream};
 /// that changes a picture.
 pub const RENDERER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Draws one picture, telling `observe` as each stage begins.
+/// Draws one picture, telling `observe` as each stage begins; it may end the rendering there.
 ///
 /// # Errors
-/// What is wrong with the source, or what this renderer cannot draw: [`RenderError`].
-pub fn render(job: &RenderJob, observe: &mut dyn FnMut(Stage)) -> Result<Picture> {
+/// What is wrong with the source, or what this renderer cannot draw: [`RenderError`]; that of `observe`.
+pub fn render(job: &RenderJob, observe: &mut Observer<'_>) -> Result<Picture> {
     pipeline::run(job, observe)
 }
 

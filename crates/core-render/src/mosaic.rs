@@ -11,7 +11,7 @@ use crate::geometry::Plan;
 use crate::limits::Limits;
 use crate::pipeline::{Drawn, draw, is_lossless};
 use crate::pixel::raster::{Channels, Raster};
-use crate::source::{Canvas, Mosaic, RenderJob, Stage, Tile};
+use crate::source::{Canvas, Mosaic, Observer, RenderJob, Stage, Tile};
 use crate::spec::RenderSpec;
 
 /// Draws the tiles onto their canvas. A tile that cannot be decoded stays blank, with a warning. They
@@ -23,7 +23,7 @@ pub(crate) fn assemble(
     mosaic: &Mosaic,
     job: &RenderJob,
     reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
-    observe: &mut dyn FnMut(Stage),
+    observe: &mut Observer<'_>,
 ) -> Result<Drawn> {
     let Mosaic { attributes, canvas, .. } = mosaic;
     let limits = &job.limits;
@@ -77,14 +77,14 @@ fn lay(
     mosaic: &Mosaic,
     decoding: &Decoding<'_>,
     spec: &RenderSpec,
-    observe: &mut dyn FnMut(Stage),
+    observe: &mut Observer<'_>,
 ) -> Result<Option<Laid>> {
     let (Mosaic { canvas, tiles, .. }, attributes) = (mosaic, decoding.attributes);
     let (mut laid, mut warnings, mut failures) = (None, Vec::new(), Vec::new());
     for tile in tiles {
-        observe(Stage::Decode);
+        observe(Stage::Decode)?;
         let decoded = decoding.decode(tile, &mut warnings);
-        observe(Stage::Render);
+        observe(Stage::Render)?;
         let drawn = decoded.and_then(|decoded| {
             // Undiminished, whatever sizes the codestream claims.
             let halvings = if decoding.density > 1.0 { decoded.halvings() } else { Some(0) };
@@ -341,7 +341,7 @@ mod tests {
     fn assembled(mosaic: Mosaic, limits: Limits) -> Result<Drawn> {
         let spec = RenderSpec::new(Framing::Native, Output::Png);
         let job = RenderJob::new(Source::Tiles(Box::new(mosaic.clone())), spec, limits);
-        assemble(&mosaic, &job, |_, _| true, &mut |_| {})
+        assemble(&mosaic, &job, |_, _| true, &mut |_| Ok(()))
     }
 
     fn drawn(mosaic: Mosaic) -> Drawn {
@@ -429,7 +429,7 @@ mod tests {
         let source = Source::Tiles(Box::new(mosaic.clone()));
         let job = RenderJob::new(source, spec, Limits::default());
         let Drawn { raster, plan, .. } =
-            assemble(mosaic, &job, |_, _| reducible, &mut |_| {}).unwrap();
+            assemble(mosaic, &job, |_, _| reducible, &mut |_| Ok(())).unwrap();
         ((raster.width, raster.height), plan.apply(raster).unwrap())
     }
 

@@ -34,17 +34,17 @@ use crate::mosaic;
 use crate::pixel::cells::mask;
 use crate::pixel::raster::{Channels, Raster};
 use crate::presentation;
-use crate::source::{Card, Labels, Picture, RenderJob, Source, Stage};
+use crate::source::{Card, Labels, Observer, Picture, RenderJob, Source, Stage};
 use crate::spec::{Overlays, RenderSpec};
 
-pub(crate) fn run(job: &RenderJob, observe: &mut dyn FnMut(Stage)) -> Result<Picture> {
+pub(crate) fn run(job: &RenderJob, observe: &mut Observer<'_>) -> Result<Picture> {
     run_if(job, observe, may_be_decoded_smaller)
 }
 
 /// [`run`], decoding at a reduced size where `reducible` says that it does no harm.
 fn run_if(
     job: &RenderJob,
-    observe: &mut dyn FnMut(Stage),
+    observe: &mut Observer<'_>,
     reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
 ) -> Result<Picture> {
     encode::check_profile(job.spec.output, job.spec.icc_profile)?;
@@ -56,7 +56,7 @@ fn run_if(
 
 /// How much the display values of a picture differ: their standard deviation, 0 to 127.5.
 pub(crate) fn contrast(job: &RenderJob) -> Result<f64> {
-    let Finished { raster, .. } = finished(job, &mut |_| {}, may_be_decoded_smaller)?;
+    let Finished { raster, .. } = finished(job, &mut |_| Ok(()), may_be_decoded_smaller)?;
     let count = raster.data.len() as f64;
     let mean = raster.data.iter().map(|&v| f64::from(v)).sum::<f64>() / count;
     let squares: f64 = raster.data.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum();
@@ -66,7 +66,7 @@ pub(crate) fn contrast(job: &RenderJob) -> Result<f64> {
 /// A still, all but encoded.
 fn finished(
     job: &RenderJob,
-    observe: &mut dyn FnMut(Stage),
+    observe: &mut Observer<'_>,
     reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
 ) -> Result<Finished> {
     match (&job.source, &job.presentation) {
@@ -78,10 +78,10 @@ fn finished(
 
 fn drawn(
     job: &RenderJob,
-    observe: &mut dyn FnMut(Stage),
+    observe: &mut Observer<'_>,
     reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
 ) -> Result<Drawn> {
-    observe(Stage::Decode);
+    observe(Stage::Decode)?;
     match &job.source {
         Source::Tiles(tiles) => mosaic::assemble(tiles, job, reducible, observe),
         Source::Card(_) => Err(RenderError::NotAnImage),
@@ -97,11 +97,7 @@ fn drawn(
 }
 
 /// A still of one frame.
-pub(crate) fn still(
-    frame: Frame,
-    job: &RenderJob,
-    observe: &mut dyn FnMut(Stage),
-) -> Result<Picture> {
+pub(crate) fn still(frame: Frame, job: &RenderJob, observe: &mut Observer<'_>) -> Result<Picture> {
     let drawn = one_frame(frame, job, may_be_decoded_smaller, observe)?;
     picture(finish(drawn, job)?, &job.spec, observe)
 }
@@ -110,20 +106,16 @@ pub(crate) fn still(
 pub(crate) fn animated(
     frame: Frame,
     job: &RenderJob,
-    observe: &mut dyn FnMut(Stage),
+    observe: &mut Observer<'_>,
 ) -> Result<Finished> {
     finish(one_frame(frame, job, may_be_decoded_smaller, observe)?, job)
 }
 
-fn picture(
-    finished: Finished,
-    spec: &RenderSpec,
-    observe: &mut dyn FnMut(Stage),
-) -> Result<Picture> {
-    observe(Stage::Encode);
+fn picture(finished: Finished, spec: &RenderSpec, observe: &mut Observer<'_>) -> Result<Picture> {
+    observe(Stage::Encode)?;
     let Finished { raster, profile, frame, warnings } = finished;
     Ok(Picture {
-        bytes: encode::encode(&raster, profile.as_deref(), spec.output)?,
+        bytes: encode::encode(&raster, profile.as_deref(), spec.output)?.into(),
         media_type: spec.output.media_type(),
         width: raster.width,
         height: raster.height,
@@ -133,8 +125,8 @@ fn picture(
 }
 
 /// A card carries no annotation: what it may say is on it.
-fn of_card(card: &Card, job: &RenderJob, observe: &mut dyn FnMut(Stage)) -> Result<Finished> {
-    observe(Stage::Render);
+fn of_card(card: &Card, job: &RenderJob, observe: &mut Observer<'_>) -> Result<Finished> {
+    observe(Stage::Render)?;
     let raster = card::draw(card, job.spec.framing, &job.limits)?;
     let (asked, mut warnings) = (job.spec.icc_profile, Vec::new());
     let Managed { raster, profile } =
@@ -178,7 +170,7 @@ fn one_frame(
     frame: Frame,
     job: &RenderJob,
     reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
-    observe: &mut dyn FnMut(Stage),
+    observe: &mut Observer<'_>,
 ) -> Result<Drawn> {
     let (attributes, mut warnings) = (frame.attributes, frame.warnings);
     let annotated = frame.dataset.filter(|_| annotation::is_asked_for(&job.spec));
@@ -207,7 +199,7 @@ fn one_frame(
     let (columns, rows) = decoded.full;
     let plan = plan_for(columns, rows)?;
 
-    observe(Stage::Render);
+    observe(Stage::Render)?;
     let raster = draw(decoded, &attributes, &job.spec, &mut warnings)?;
     Ok(Drawn { raster, plan, attributes, labels, warnings })
 }
@@ -398,8 +390,8 @@ mod tests {
             for file in files.map(|entry| entry.unwrap().path()) {
                 for longest in [64, 256, 512] {
                     let job = thumbnail(&file, longest);
-                    let Ok(full) = run_if(&job, &mut |_| {}, |_, _| false) else { continue };
-                    let reduced = run(&job, &mut |_| {}).unwrap();
+                    let Ok(full) = run_if(&job, &mut |_| Ok(()), |_, _| false) else { continue };
+                    let reduced = run(&job, &mut |_| Ok(())).unwrap();
                     if full.bytes == reduced.bytes {
                         continue;
                     }
@@ -424,8 +416,8 @@ mod tests {
                 ["64,64", "64,64,37,21,401,300", "100,100", "128,128", "40,40,9,9,333,222"]
             {
                 let Some(job) = slide(&file, viewport) else { continue };
-                let full = run_if(&job, &mut |_| {}, |_, _| false).unwrap();
-                let reduced = run(&job, &mut |_| {}).unwrap();
+                let full = run_if(&job, &mut |_| Ok(()), |_, _| false).unwrap();
+                let reduced = run(&job, &mut |_| Ok(())).unwrap();
                 if full.bytes == reduced.bytes {
                     continue;
                 }

@@ -5,6 +5,7 @@ use dicomweb_types::{FrameNumber, TransferSyntax};
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::ImageAttributes;
+use crate::error::Result;
 use crate::limits::Limits;
 use crate::presentation::Presentation;
 use crate::spec::RenderSpec;
@@ -184,6 +185,58 @@ pub struct Tile {
     pub bytes: Bytes,
 }
 
+impl Source {
+    /// Itself without the bytes that make it large, and these, in an order that [`Source::attach`] knows:
+    /// so that they need not be copied into one message with the rest.
+    pub fn detach(mut self) -> (Self, Vec<Bytes>) {
+        let bytes = self.large().into_iter().map(std::mem::take).collect();
+        (self, bytes)
+    }
+
+    /// Undoes [`Source::detach`]; `None` where these are not as many as it took.
+    pub fn attach(mut self, bytes: Vec<Bytes>) -> Option<Self> {
+        let places = self.large();
+        if places.len() != bytes.len() {
+            return None;
+        }
+        for (place, bytes) in places.into_iter().zip(bytes) {
+            *place = bytes;
+        }
+        Some(self)
+    }
+
+    /// How many bytes it is drawn from.
+    pub fn len(&self) -> u64 {
+        let sum = |lengths: &mut dyn Iterator<Item = usize>| lengths.map(|n| n as u64).sum();
+        match self {
+            Self::File { bytes, .. } | Self::Frame { bytes, .. } => bytes.len() as u64,
+            Self::Tiles(mosaic) => sum(&mut mosaic.tiles.iter().map(|tile| tile.bytes.len())),
+            Self::Cine(cine) => match &**cine {
+                Cine::File { bytes, .. } => bytes.len() as u64,
+                Cine::Frames { frames, .. } => sum(&mut frames.iter().map(|f| f.bytes.len())),
+            },
+            Self::Card(_) => 0,
+        }
+    }
+
+    /// Whether it is drawn from nothing but what it says itself.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn large(&mut self) -> Vec<&mut Bytes> {
+        match self {
+            Self::File { bytes, .. } | Self::Frame { bytes, .. } => vec![bytes],
+            Self::Tiles(mosaic) => mosaic.tiles.iter_mut().map(|tile| &mut tile.bytes).collect(),
+            Self::Cine(cine) => match &mut **cine {
+                Cine::File { bytes, .. } => vec![bytes],
+                Cine::Frames { frames, .. } => frames.iter_mut().map(|f| &mut f.bytes).collect(),
+            },
+            Self::Card(_) => Vec::new(),
+        }
+    }
+}
+
 /// Which frame of a file is drawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum FrameChoice {
@@ -197,7 +250,7 @@ pub enum FrameChoice {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Picture {
     /// The encoded image.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// What it is encoded as.
     pub media_type: dicomweb_types::MediaType,
     /// Columns of the picture.
@@ -210,8 +263,11 @@ pub struct Picture {
     pub warnings: Vec<String>,
 }
 
+/// Told of each stage as it begins; an error of it ends the rendering there.
+pub type Observer<'a> = dyn FnMut(Stage) -> Result<()> + 'a;
+
 /// The stages of a rendering, announced as each begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Stage {
     /// Data set and codestream to samples.
     Decode,

@@ -45,7 +45,7 @@ fn job(dataset: &DataSet, spec: RenderSpec) -> RenderJob {
 }
 
 fn drawn(job: &RenderJob) -> DynamicImage {
-    let picture = core_render::render(job, &mut |_| ()).expect("a picture");
+    let picture = core_render::render(job, &mut |_| Ok(())).expect("a picture");
     assert_eq!(picture.warnings, Vec::<String>::new());
     image::load_from_memory(&picture.bytes).expect("a PNG")
 }
@@ -188,13 +188,13 @@ fn a_card_is_a_picture_like_any_other() {
             ..RenderSpec::new(framing, output)
         };
         let mut job = RenderJob::new(Source::Card(card.clone()), spec, Limits::default());
-        let picture = core_render::render(&job, &mut |_| ()).unwrap();
+        let picture = core_render::render(&job, &mut |_| Ok(())).unwrap();
         assert_eq!((picture.width, picture.height), size);
         assert_eq!(picture.media_type, output.media_type());
         assert_eq!(picture.frame, FrameNumber::FIRST);
         let read = image::load_from_memory_with_format(&picture.bytes, image::ImageFormat::Png);
         assert!(read.is_ok() || output != Output::Png);
         job.labels = Some(Labels { patient: vec!["Doe".to_owned()], ..Labels::default() });
-        assert_eq!(core_render::render(&job, &mut |_| ()).unwrap().bytes, picture.bytes);
+        assert_eq!(core_render::render(&job, &mut |_| Ok(())).unwrap().bytes, picture.bytes);
     }
 }

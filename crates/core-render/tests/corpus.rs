@@ -28,7 +28,7 @@ fn render(file: &Path, frame: FrameChoice) -> Result<core_render::Picture, Rende
         RenderSpec { overlays: Overlays::Omit, ..RenderSpec::new(Framing::Native, Output::Png) },
         Limits::default(),
     );
-    core_render::render(&job, &mut |_| {})
+    core_render::render(&job, &mut |_| Ok(()))
 }
 
 /// Largest difference and PSNR in dB of two pictures, compared as RGB; an error if sizes differ.

@@ -642,7 +642,7 @@ fn try_out(case: &str, source: Source, random: &mut Random) -> bool {
         eprintln!("{}", witness.0);
     }
     let begun = Instant::now();
-    let result = core_render::render(&job, &mut |_| {});
+    let result = core_render::render(&job, &mut |_| Ok(()));
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(10), "{took:?}");
     match &result {
@@ -803,7 +803,7 @@ fn memory_follows_what_is_there_not_what_is_declared() {
             RenderSpec::new(Framing::Native, Output::Png),
             Limits::default(),
         );
-        let result: Result<Picture, RenderError> = core_render::render(&job, &mut |_| {});
+        let result: Result<Picture, RenderError> = core_render::render(&job, &mut |_| Ok(()));
         let peak = peak_memory_kb();
         println!("{:6} MiB after {} {}", peak >> 10, path.display(), result.is_ok());
         assert!(peak < 600 << 10, "{peak} kB after {}", path.display());

@@ -58,7 +58,7 @@ fn render(source: Source, output: Output) -> Result<Picture, RenderError> {
 
 fn render_within(source: Source, output: Output, limits: Limits) -> Result<Picture, RenderError> {
     let spec = RenderSpec::new(Framing::Native, output);
-    core_render::render(&RenderJob::new(source, spec, limits), &mut |_| {})
+    core_render::render(&RenderJob::new(source, spec, limits), &mut |_| Ok(()))
 }
 
 fn frames(picture: &Picture) -> Vec<image::Frame> {
@@ -262,7 +262,7 @@ fn green() -> DataSet {
 
 fn render_with(data: &DataSet, output: Output, asked: IccProfile) -> Result<Picture, RenderError> {
     let spec = RenderSpec { icc_profile: Some(asked), ..RenderSpec::new(Framing::Native, output) };
-    core_render::render(&RenderJob::new(still(data), spec, Limits::default()), &mut |_| {})
+    core_render::render(&RenderJob::new(still(data), spec, Limits::default()), &mut |_| Ok(()))
 }
 
 /// Pixels and profile of a picture.
@@ -371,7 +371,7 @@ fn an_animation_carries_its_profile_once() {
     };
     let source = cine(&cine_of(0, &[100, 200]), levels);
     let job = RenderJob::new(source, spec, Limits::default());
-    let picture = core_render::render(&job, &mut |_| {}).unwrap();
+    let picture = core_render::render(&job, &mut |_| Ok(())).unwrap();
     assert_eq!(picture.bytes.windows(4).filter(|w| w == b"ICCP").count(), 1);
     assert_eq!(frames(&picture).len(), 2);
 }
@@ -421,7 +421,11 @@ fn what_encoding_costs() {
                     let mut begun = Instant::now();
                     let spec = RenderSpec::new(Framing::Native, output);
                     let job = RenderJob::new(source.clone(), spec, Limits::default());
-                    let drawn = core_render::render(&job, &mut |_| begun = Instant::now()).unwrap();
+                    let drawn = core_render::render(&job, &mut |_| {
+                        begun = Instant::now();
+                        Ok(())
+                    })
+                    .unwrap();
                     (begun.elapsed(), drawn)
                 })
                 .min_by_key(|(time, _)| *time)
@@ -449,7 +453,7 @@ fn what_encoding_costs() {
                     ..RenderSpec::new(Framing::Native, output())
                 };
                 let job = RenderJob::new(source.clone(), spec, Limits::default());
-                let picture = core_render::render(&job, &mut |_| {}).unwrap();
+                let picture = core_render::render(&job, &mut |_| Ok(())).unwrap();
                 let ending = picture.media_type.as_str().trim_start_matches("image/");
                 keep(&format!("{name}-{asked:?}.{ending}"), &picture.bytes);
             }

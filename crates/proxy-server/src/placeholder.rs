@@ -40,7 +40,7 @@ pub(crate) async fn instead_of(
         return failure;
     };
     let job = RenderJob::new(Source::Card(card), spec, app.config.limits());
-    match app.workers.work(move || core_render::render(&job, &mut |_| ())).await {
+    match app.workers.work(move || core_render::render(&job, &mut |_| Ok(()))).await {
         Ok(picture) => respond::with_picture(failure, picture),
         Err(_) => failure,
     }

@@ -46,7 +46,7 @@ fn samples(folder: &Path) -> Vec<Case> {
     files.sort();
     let drawn = files.into_iter().filter(|path| {
         let file = std::fs::read(path).unwrap_or_default().into();
-        core_render::render(&job(&file, Size::Thumbnail), &mut |_| {}).is_ok()
+        core_render::render(&job(&file, Size::Thumbnail), &mut |_| Ok(())).is_ok()
     });
     let case = |path: PathBuf| {
         Some(Case { name: path.file_stem()?.to_str()?.to_owned(), path: path.clone() })

@@ -14,7 +14,7 @@ use crate::frame::Frame;
 use crate::overlay::OverlayPlane;
 use crate::pipeline::{Finished, index_palette, is_lossless, warn_of_size};
 use crate::pixel::raster::{Channels, Raster};
-use crate::source::{Labels, RenderJob, Source, Stage};
+use crate::source::{Labels, Observer, RenderJob, Source, Stage};
 use crate::spec::{Overlays, RenderSpec};
 
 /// The picture of a single frame.
@@ -24,10 +24,10 @@ use crate::spec::{Overlays, RenderSpec};
 pub(crate) fn draw(
     presentation: &Presentation,
     job: &RenderJob,
-    observe: &mut dyn FnMut(Stage),
+    observe: &mut Observer<'_>,
 ) -> Result<Finished> {
     presentation.check()?;
-    observe(Stage::Decode);
+    observe(Stage::Decode)?;
     let Frame { attributes, transfer_syntax, bytes, mut warnings, dataset } = single_frame(job)?;
     warnings.extend_from_slice(&presentation.warnings);
     job.limits.check_source(attributes.rows, attributes.columns)?;
@@ -44,7 +44,7 @@ pub(crate) fn draw(
     let decoded = codec::decode(&transfer_syntax, &encoded, &mut warnings)?;
     warn_of_size(&decoded, &attributes, &mut warnings);
 
-    observe(Stage::Render);
+    observe(Stage::Render)?;
     let mapping = presentation.mapping(decoded.full, job)?;
     let values = presentation.values(&decoded, &attributes, &mut warnings)?;
     let attributes = presentation.in_force(attributes);

@@ -76,7 +76,7 @@ impl Drawing {
     }
 
     pub fn result(&self) -> Result<Pixels, RenderError> {
-        core_render::render(&self.0, &mut |_| {}).map(pixels)
+        core_render::render(&self.0, &mut |_| Ok(())).map(pixels)
     }
 
     /// The picture; the test fails where there is none.

@@ -113,7 +113,7 @@ fn picture(
         }
     };
     let job = RenderJob { presentation, ..RenderJob::new(source, spec, limits) };
-    let picture = core_render::render(&job, &mut |_| ()).map_err(|e| failed(&args.file, &e))?;
+    let picture = core_render::render(&job, &mut |_| Ok(())).map_err(|e| failed(&args.file, &e))?;
     for warning in &picture.warnings {
         eprintln!("lightbox: {}: warning: {warning}", args.file.display());
     }

@@ -533,7 +533,7 @@ async fn thumbnail(source: Source) -> Result<Duration, String> {
     };
     let job = RenderJob::new(source, spec, Limits::default());
     let began = Instant::now();
-    let drawn = tokio::task::spawn_blocking(move || core_render::render(&job, &mut |_| ()));
+    let drawn = tokio::task::spawn_blocking(move || core_render::render(&job, &mut |_| Ok(())));
     match drawn.await {
         Ok(Ok(_)) => Ok(began.elapsed()),
         Ok(Err(error)) => Err(error.to_string()),
