@@ -13,6 +13,8 @@
 #![deny(missing_docs)]
 
 mod buffer;
+#[cfg(target_os = "linux")]
+pub mod descriptors;
 mod error;
 #[cfg(test)]
 mod fuzz;
