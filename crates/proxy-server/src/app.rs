@@ -11,11 +11,12 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::error::ServerError;
+use crate::holds::Holds;
 use crate::page::Page;
 use crate::respond::{self, Body};
 use crate::route::{Kind, Resource, Target, route};
 use crate::upstream::{Upstream, UpstreamSetupError, Upstreams};
-use crate::workers::Workers;
+use crate::workers::{self, Workers};
 use crate::{connections, cors, health, page, passthrough, placeholder, render_service};
 
 /// Where the proxy listens.
@@ -63,6 +64,9 @@ pub enum ServeError {
     /// An archive cannot be asked as configured.
     #[error("upstream: {0}")]
     Upstream(#[from] UpstreamSetupError),
+    /// No worker can be started.
+    #[error("{0}")]
+    Workers(#[from] render_pool::StartError),
 }
 
 /// Serves until `shutdown` resolves, then finishes what is under way.
@@ -106,6 +110,8 @@ pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) upstreams: Upstreams,
     pub(crate) workers: Workers,
+    /// The memory for what was fetched.
+    pub(crate) holds: Holds,
     page: Page,
 }
 
@@ -115,10 +121,11 @@ impl App {
             return Err(ServeError::NoUpstream);
         }
         let upstreams = Upstreams::new(&config)?;
-        let workers = Workers::new(config.render_workers, config.queue);
+        let workers = Workers::start(&config)?;
+        let holds = Holds::new(workers::source_share(config.render_memory));
         let page =
             Page::new(upstreams.iter().map(|upstream| (&*upstream.name, &upstream.base_path)));
-        Ok(Self { config, upstreams, workers, page })
+        Ok(Self { config, upstreams, workers, holds, page })
     }
 }
 

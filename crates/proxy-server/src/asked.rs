@@ -17,7 +17,7 @@ use crate::representative::Lookup;
 use crate::route::Kind;
 use crate::source::{Fetch, Opened};
 use crate::upstream::Upstream;
-use crate::workers::{Place, Turn};
+use crate::workers::Place;
 
 /// A request that was read, and admitted.
 pub(crate) struct Asked {
@@ -30,7 +30,7 @@ pub(crate) struct Asked {
     pub(crate) caller: Caller,
     /// What the client holds already.
     pub(crate) held: Held,
-    place: Place,
+    _place: Place,
 }
 
 impl Asked {
@@ -56,14 +56,8 @@ impl Asked {
             wishes,
             caller: Caller::from_headers(&request.headers),
             held: Held::from_headers(&request.headers),
-            place: app.workers.admit()?,
+            _place: app.workers.admit()?,
         })
-    }
-
-    /// A turn at the archive, once there is one.
-    pub(crate) async fn turn(&self) -> Result<Turn, ServerError> {
-        let turn = self.place.clone().turn(self.upstream.turns.clone()).await;
-        turn.map_err(|error| ServerError::of_work(error, Level::Instance))
     }
 
     /// What is wanted of an instance.
@@ -71,6 +65,7 @@ impl Asked {
         let config = &self.app.config;
         Fetch {
             upstream: &self.upstream,
+            holds: &self.app.holds,
             path,
             caller: &self.caller,
             kind: self.kind,
@@ -80,7 +75,7 @@ impl Asked {
         }
     }
 
-    /// The instance, fetched as far as it takes to know what it is. Needs a turn.
+    /// The instance, fetched as far as it takes to know what it is.
     pub(crate) async fn open(&self, path: &InstancePath) -> Result<Opened, ServerError> {
         let opened = self.fetch(path).open().await;
         opened.map_err(|error| ServerError::of_source(error, Level::Instance))

@@ -297,11 +297,7 @@ fn missing(asked: &Asked, path: &InstancePath, error: ServerError) -> Units {
 }
 
 async fn open(asked: &Asked, path: &InstancePath) -> Result<Arc<Opened>, ServerError> {
-    in_time(asked, async {
-        let _turn = asked.turn().await?;
-        Ok(Arc::new(asked.open(path).await?))
-    })
-    .await
+    in_time(asked, async { Ok(Arc::new(asked.open(path).await?)) }).await
 }
 
 async fn units_of(
@@ -348,7 +344,7 @@ fn units_of_frames(
 }
 
 /// All images that a presentation state refers to, as it has them (R2.11); each is opened when it is its
-/// turn.
+/// place.
 async fn units_of_state(
     asked: &Arc<Asked>,
     opened: Arc<Opened>,
@@ -401,11 +397,10 @@ async fn part(asked: Arc<Asked>, unit: Result<Unit, LeftOut>) -> Result<Part, Le
 }
 
 async fn part_of(asked: &Asked, subject: &Subject, made: Made) -> Result<Part, ServerError> {
-    let turn = asked.turn().await?;
     match made {
-        Made::Picture(media_type) => picture_part(asked, turn, subject, media_type).await,
+        Made::Picture(media_type) => picture_part(asked, subject, media_type).await,
         Made::Report(form) => {
-            let payload = document::report(asked, turn, &subject.opened, form).await?;
+            let payload = document::report(asked, &subject.opened, form).await?;
             Ok(payload.into_part())
         }
         Made::Stored(_) => {
@@ -420,17 +415,16 @@ async fn part_of(asked: &Asked, subject: &Subject, made: Made) -> Result<Part, S
 
 async fn picture_part(
     asked: &Asked,
-    turn: crate::workers::Turn,
     subject: &Subject,
     media_type: MediaType,
 ) -> Result<Part, ServerError> {
-    let answer = picture::draw(asked, turn, subject, media_type).await?;
+    let answer = picture::draw(asked, subject, media_type).await?;
     let Some(Drawn { picture, .. }) = answer.drawn else { return Err(ServerError::Broke) };
     Ok(Part {
         content_type: picture.media_type.as_str().to_owned(),
         content_location: subject.location(asked),
         warnings: picture.warnings,
-        bytes: picture.bytes.into(),
+        bytes: picture.bytes,
     })
 }
 

@@ -13,7 +13,6 @@ use crate::conditional::ETag;
 use crate::error::{Level, ServerError};
 use crate::plan;
 use crate::source::Opened;
-use crate::workers::Turn;
 
 /// A document to send, whole or in part.
 pub(crate) struct Payload {
@@ -114,12 +113,11 @@ pub(crate) async fn payload(
 /// A report as text.
 pub(crate) async fn report(
     asked: &Asked,
-    turn: Turn,
     opened: &Arc<Opened>,
     form: DocumentType,
 ) -> Result<Payload, ServerError> {
     let object = opened.clone();
-    let text = turn.work(move || text_of(&object, form)).await;
+    let text = asked.app.workers.work(move || text_of(&object, form)).await;
     let text = text.map_err(|error| ServerError::of_work(error, Level::Instance))?;
     Ok(Payload::new(asked, &opened.path, form.content_type().to_owned(), text.into()))
 }

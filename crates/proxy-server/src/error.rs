@@ -1,6 +1,8 @@
 //! Why there is no answer, and whose fault it is.
 
-use core_render::RenderError;
+use std::time::Duration;
+
+use core_render::{RenderError, Stage};
 use wadors_client::UpstreamError;
 
 use crate::negotiate::NegotiationError;
@@ -49,6 +51,19 @@ pub(crate) enum ServerError {
     Overloaded(#[from] Overloaded),
     #[error("the picture was not ready within the time a request may take")]
     TimedOut,
+    /// A worker was lost over it.
+    #[error("{error}")]
+    WorkerLost { error: render_pool::WorkError, stage: Option<Stage> },
+    /// One was, a while ago.
+    #[error(
+        "drawing this object ended a worker not long ago; it is tried again in {} s",
+        .left.as_secs().max(1)
+    )]
+    Poisonous { left: Duration },
+    #[error("{0}")]
+    TooLarge(render_pool::WorkError),
+    #[error("no worker draws pictures at the moment")]
+    NoWorker,
     #[error("drawing the picture failed unexpectedly")]
     Broke,
 }
@@ -66,6 +81,7 @@ impl ServerError {
             SourceError::Upstream(error) => Self::Upstream(error),
             SourceError::Render(error) => Self::Render { error, level },
             SourceError::StateHasNoFrames => Self::StateHasNoFrames,
+            SourceError::Poisonous { left } => Self::Poisonous { left },
         }
     }
 
@@ -73,6 +89,13 @@ impl ServerError {
         match error {
             WorkError::Render(error) => Self::Render { error, level },
             WorkError::Broke => Self::Broke,
+            WorkError::Pool(error) => match error {
+                render_pool::WorkError::Lost { stage, .. } => Self::WorkerLost { error, stage },
+                render_pool::WorkError::TooLarge { .. } => Self::TooLarge(error),
+                render_pool::WorkError::Late => Self::TimedOut,
+                render_pool::WorkError::NoWorker => Self::NoWorker,
+                render_pool::WorkError::Render(error) => Self::Render { error, level },
+            },
         }
     }
 
@@ -99,6 +122,7 @@ impl ServerError {
     pub(crate) fn is_about_one_object(&self) -> bool {
         match self {
             Self::Render { error, .. } => !matches!(error, RenderError::EmptyRegion { .. }),
+            Self::WorkerLost { .. } | Self::Poisonous { .. } | Self::TooLarge(_) => true,
             Self::Upstream(error) => !error.is_denied() && !error.is_transient(),
             _ => false,
         }
@@ -117,7 +141,9 @@ impl ServerError {
             | Self::NothingThere => "request",
             Self::Upstream(_) | Self::Forward(_) | Self::ArchiveGone => "upstream",
             Self::Render { error, .. } => stage_of(error),
-            Self::Overloaded(_) => "queue",
+            Self::WorkerLost { stage, .. } => stage.map_or("decode", name_of),
+            Self::Poisonous { .. } => "decode",
+            Self::Overloaded(_) | Self::TooLarge(_) | Self::NoWorker => "queue",
             Self::TimedOut => "timeout",
             Self::Broke => "render",
         }
@@ -132,9 +158,19 @@ impl ServerError {
     }
 }
 
+fn name_of(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Decode => "decode",
+        Stage::Render => "render",
+        Stage::Encode => "encode",
+    }
+}
+
 fn stage_of(error: &RenderError) -> &'static str {
     match error {
-        RenderError::EmptyRegion { .. } | RenderError::ShowsLabel => "render",
+        RenderError::EmptyRegion { .. } | RenderError::ShowsLabel | RenderError::GivenUp => {
+            "render"
+        }
         RenderError::Encode { .. } => "encode",
         RenderError::NotDicom { .. }
         | RenderError::Damaged { .. }

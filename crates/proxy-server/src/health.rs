@@ -1,4 +1,4 @@
-//! The admin listener: whether this process lives, and whether it is of use.
+//! The admin listener: whether this process lives, whether it is of use, and what it does.
 
 use std::sync::Arc;
 
@@ -7,14 +7,17 @@ use hyper::body::Incoming;
 
 use crate::app::App;
 use crate::error::ServerError;
+use crate::metrics;
 use crate::respond::{self, Body};
 
-/// `/healthz`: this process answers. `/readyz`: an archive does, too.
+/// `/healthz`: this process answers. `/readyz`: an archive does, too. `/metrics`: what
+/// is under way.
 pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
     let response = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/healthz") => respond::healthy(),
         (&Method::GET | &Method::HEAD, "/readyz") => readiness(&app).await,
-        (_, "/healthz" | "/readyz") => respond::failure(&ServerError::Method),
+        (&Method::GET | &Method::HEAD, "/metrics") => respond::metrics(metrics::text(&app)),
+        (_, "/healthz" | "/readyz" | "/metrics") => respond::failure(&ServerError::Method),
         _ => respond::failure(&ServerError::Outside),
     };
     if request.method() == Method::HEAD { respond::without_body(response) } else { response }

@@ -21,8 +21,10 @@ mod document;
 mod error;
 mod forms;
 mod health;
+mod holds;
 mod known;
 mod listing;
+mod metrics;
 mod multipart_body;
 mod negotiate;
 mod overheard;
@@ -33,6 +35,7 @@ mod passthrough;
 mod picture;
 mod placeholder;
 mod plan;
+mod poison;
 mod range;
 mod render_service;
 mod representative;
@@ -51,8 +54,8 @@ mod workers;
 
 pub use app::{Listeners, ServeError, serve};
 pub use config::{
-    BasePath, Config, ConfigError, CredentialsKind, Headers, LogFilter, LogFormat, Representative,
-    SecretText, Sources, UpstreamConfig,
+    BasePath, Config, ConfigError, CredentialsKind, Headers, IsolationKind, LogFilter, LogFormat,
+    Representative, SecretText, Sources, UpstreamConfig,
 };
 pub use cors::Origins;
 pub use shutdown::requested as shutdown_requested;

@@ -5,7 +5,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{Failure, config, demo, doctor, render, serve};
+use commands::{Failure, config, demo, doctor, render, serve, worker};
 
 /// A rendering proxy for DICOMweb: pictures of every study, in front of any archive.
 #[derive(Parser)]
@@ -27,6 +27,9 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Print the configuration in effect, or check a file
     Config(config::ConfigArgs),
+    /// A worker of a server, which starts it
+    #[command(hide = true)]
+    RenderWorker(worker::RenderWorker),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Command::Render(args) => render::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::RenderWorker(args) => worker::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

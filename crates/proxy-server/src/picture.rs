@@ -18,7 +18,7 @@ use crate::representative::{Candidate, Candidates, Rule};
 use crate::route::FrameList;
 use crate::source::{Fetch, Opened, Which};
 use crate::state;
-use crate::workers::{Rendered, Turn};
+use crate::workers::Rendered;
 
 /// A picture to send, or that the client holds it.
 pub(crate) struct Answer {
@@ -88,7 +88,6 @@ impl Subject {
 /// Draws a subject.
 pub(crate) async fn draw(
     asked: &Asked,
-    turn: Turn,
     subject: &Subject,
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
@@ -111,7 +110,9 @@ pub(crate) async fn draw(
         ..RenderJob::new(source, spec, limits)
     };
     let location = subject.location(asked);
-    finish(asked, turn, job, location, opened.took + began.elapsed(), level).await
+    finish(asked, job, location, opened.took + began.elapsed(), level)
+        .await
+        .map_err(|error| remembered(asked, subject.path(), error))
 }
 
 /// Draws a frame of an instance of which nothing is known yet.
@@ -122,14 +123,15 @@ pub(crate) async fn draw_frame(
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
     let spec = spec(asked, media_type)?;
-    let turn = asked.turn().await?;
     let began = Instant::now();
     let fetched = asked.fetch(path).frame(frame).await;
     let (source, labels) = fetched.map_err(|error| ServerError::of_source(error, Level::Frame))?;
     let labels = needs_labels(&spec).then_some(labels);
     let job = RenderJob { labels, ..RenderJob::new(source, spec, asked.app.config.limits()) };
     let location = plan::content_location(&asked.upstream.base_path, path, Some(frame));
-    finish(asked, turn, job, location, began.elapsed(), Level::Frame).await
+    finish(asked, job, location, began.elapsed(), Level::Frame)
+        .await
+        .map_err(|error| remembered(asked, path, error))
 }
 
 /// Draws a card that stands for the resource at `location`.
@@ -141,12 +143,11 @@ pub(crate) async fn draw_card(
 ) -> Result<Answer, ServerError> {
     let spec = spec(asked, media_type)?;
     let job = RenderJob::new(Source::Card(card), spec, asked.app.config.limits());
-    finish(asked, asked.turn().await?, job, location, Duration::ZERO, Level::Instance).await
+    finish(asked, job, location, Duration::ZERO, Level::Instance).await
 }
 
 async fn finish(
     asked: &Asked,
-    turn: Turn,
     job: RenderJob,
     content_location: String,
     upstream: Duration,
@@ -159,9 +160,9 @@ async fn finish(
         if asked.held.names(&etag) {
             return Ok(Answer { etag, content_location, drawn: None, representative: None });
         }
-        (Ok(etag), turn.run(job).await)
+        (Ok(etag), asked.app.workers.draw(job).await)
     } else {
-        tokio::join!(hashing, turn.run(job))
+        tokio::join!(hashing, asked.app.workers.draw(job))
     };
     let (etag, rendered) = (etag?, rendered.map_err(|error| ServerError::of_work(error, level))?);
     let Rendered { picture, queue, decode, render, encode } = rendered;
@@ -172,6 +173,14 @@ async fn finish(
         warnings: asked.warnings(),
     });
     Ok(Answer { etag, content_location, drawn, representative: None })
+}
+
+/// An error, and the object remembered over which a worker was lost.
+fn remembered(asked: &Asked, path: &InstancePath, error: ServerError) -> ServerError {
+    if matches!(error, ServerError::WorkerLost { .. }) {
+        asked.upstream.poison.remember(&path.instance, Instant::now());
+    }
+    error
 }
 
 async fn tag(job: RenderJob) -> Result<ETag, ServerError> {
@@ -221,11 +230,10 @@ pub(crate) async fn draw_reference(
     image: ImageReference,
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
-    let turn = asked.turn().await?;
     let path = state::path_of(from, &image);
     let opened = Arc::new(asked.open(&path).await?);
     let which = image.frames.first().map_or(Which::Representative, |&frame| Which::Frame(frame));
-    draw(asked, turn, &Subject { which, ..Subject::new(opened) }, media_type).await
+    draw(asked, &Subject { which, ..Subject::new(opened) }, media_type).await
 }
 
 // Frames ---------------------------------------------------------------------------------------
@@ -299,19 +307,16 @@ async fn draw_candidate(
     candidate: &Candidate,
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
-    let turn = asked.turn().await?;
     let subject = open_candidate(asked, candidate).await?;
     match subject.opened.category() {
         Category::SingleFrame | Category::MultiFrame(_) | Category::Video => {
-            draw(asked, turn, &subject, media_type).await
+            draw(asked, &subject, media_type).await
         }
         Category::PresentationState => {
-            drop(turn);
             let subject = state::first_image(asked, &subject.opened).await?;
-            draw(asked, asked.turn().await?, &subject, media_type).await
+            draw(asked, &subject, media_type).await
         }
         Category::Report => {
-            drop(turn);
             let image = first_key_image(&subject.opened).ok_or_else(no_image)?;
             draw_reference(asked, &subject.opened, image, media_type).await
         }
@@ -347,13 +352,14 @@ async fn richest_first(asked: &Arc<Asked>, candidates: &Candidates) -> Vec<Candi
 
 /// How much the display values of a small picture of it differ.
 async fn contrast(asked: &Arc<Asked>, candidate: &Candidate) -> Result<f64, ServerError> {
-    let turn = asked.turn().await?;
     let subject = open_candidate(asked, candidate).await?;
     let source = asked.fetch(&candidate.path).source(&subject.opened, &subject.which).await;
     let source = source.map_err(|error| ServerError::of_source(error, Level::Instance))?;
     let job = RenderJob::new(source, plan::for_contrast(), asked.app.config.limits());
-    let contrast = turn.work(move || core_render::contrast(&job)).await;
-    contrast.map_err(|error| ServerError::of_work(error, Level::Instance))
+    let contrast = asked.app.workers.contrast(job).await;
+    contrast
+        .map_err(|error| ServerError::of_work(error, Level::Instance))
+        .map_err(|error| remembered(asked, &candidate.path, error))
 }
 
 /// `X-Representative`: which image it is, by which rule, and how many that should have been could not

@@ -40,8 +40,8 @@ pub(crate) async fn instead_of(
         return failure;
     };
     let job = RenderJob::new(Source::Card(card), spec, app.config.limits());
-    match app.workers.work(move || core_render::render(&job, &mut |_| Ok(()))).await {
-        Ok(picture) => respond::with_picture(failure, picture),
+    match app.workers.draw(job).await {
+        Ok(rendered) => respond::with_picture(failure, rendered.picture),
         Err(_) => failure,
     }
 }

@@ -113,7 +113,6 @@ async fn one_for_many(
 }
 
 async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Result<Outcome, ServerError> {
-    let turn = asked.turn().await?;
     let opened = Arc::new(asked.open(path).await?);
     let category = opened.category();
     let stored = document::stored(asked, &opened).await?;
@@ -122,19 +121,17 @@ async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Result<Outcome,
     let offers = forms::of_object(category, stored_as, strict);
     let offer = asked.wishes.choose(&offers)?;
     if offer.container == Container::Parts {
-        drop(turn);
         return collection::of_items(asked, collection::items_of_instance(opened)).await;
     }
     let subject = Subject::new(opened.clone());
     match offer.form {
         Made::Picture(media_type) if category == Category::PresentationState => {
-            drop(turn);
             let subject = state::first_image(asked, &opened).await?;
-            let answer = picture::draw(asked, asked.turn().await?, &subject, media_type).await?;
+            let answer = picture::draw(asked, &subject, media_type).await?;
             Ok(Outcome::Picture(Box::new(answer)))
         }
         Made::Picture(media_type) => {
-            let answer = picture::draw(asked, turn, &subject, media_type).await?;
+            let answer = picture::draw(asked, &subject, media_type).await?;
             let answer = picture::with_frame_explained(answer, category);
             Ok(Outcome::Picture(Box::new(answer)))
         }
@@ -145,12 +142,10 @@ async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Result<Outcome,
             };
             let frames = core_render::cine_frames(frames, &asked.app.config.limits());
             let subject = Subject { which: Which::Cine(frames), ..subject };
-            let answer = picture::draw(asked, turn, &subject, media_type).await?;
+            let answer = picture::draw(asked, &subject, media_type).await?;
             Ok(Outcome::Picture(Box::new(answer)))
         }
-        Made::Report(form) => {
-            Ok(Outcome::Document(document::report(asked, turn, &opened, form).await?))
-        }
+        Made::Report(form) => Ok(Outcome::Document(document::report(asked, &opened, form).await?)),
         Made::Stored(_) => {
             // Offered only where it is there.
             let stored = stored.ok_or(ServerError::Broke)?;
@@ -174,12 +169,10 @@ async fn of_frames(
         }
     }
     let offer = asked.wishes.choose(&forms::of_frames(strict))?;
-    let turn = asked.turn().await?;
     let opened = Arc::new(asked.open(path).await?);
     let frames = picture::frames_there(&opened, frames)?;
     let (which, media_type) = match (offer.container, offer.form) {
         (Container::Parts, _) => {
-            drop(turn);
             return collection::of_items(asked, collection::items_of_frames(opened, frames)).await;
         }
         (_, Made::Animation(media_type)) => (Which::Cine(frames.clone()), media_type),
@@ -190,7 +183,7 @@ async fn of_frames(
     };
     let is_one = matches!(which, Which::Frame(_));
     let subject = Subject { which, ..Subject::new(opened) };
-    let mut answer = picture::draw(asked, turn, &subject, media_type).await?;
+    let mut answer = picture::draw(asked, &subject, media_type).await?;
     if is_one {
         let all = Category::MultiFrame(frames.len() as u32);
         answer = picture::with_frame_explained(answer, all);

@@ -19,6 +19,7 @@ use crate::collection::Collection;
 use crate::conditional::{ETag, Held};
 use crate::document::Payload;
 use crate::error::{Level, ServerError};
+use crate::metrics;
 use crate::multipart_body;
 use crate::negotiate::NegotiationError;
 use crate::passthrough::ForwardError;
@@ -252,6 +253,10 @@ pub(crate) fn healthy() -> Response<Body> {
     text("text/plain; charset=utf-8", "ok\n")
 }
 
+pub(crate) fn metrics(page: String) -> Response<Body> {
+    text(metrics::CONTENT_TYPE, page)
+}
+
 fn text(content_type: &'static str, text: impl Into<Bytes>) -> Response<Body> {
     let text = text.into();
     let mut response = Response::new(Body::empty());
@@ -376,7 +381,12 @@ fn status(error: &ServerError) -> StatusCode {
             StatusCode::BAD_GATEWAY
         }
         ServerError::Render { error, level } => render_status(error, *level),
-        ServerError::Overloaded(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ServerError::Overloaded(_) | ServerError::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
+        ServerError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        // R3.9: as of what cannot be decoded.
+        ServerError::WorkerLost { .. } | ServerError::Poisonous { .. } => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
         ServerError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         ServerError::Broke => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -427,6 +437,7 @@ fn render_status(error: &RenderError, level: Level) -> StatusCode {
         | RenderError::Damaged { .. }
         | RenderError::Attribute { .. }
         | RenderError::Decode { .. }
+        | RenderError::GivenUp
         | RenderError::Encode { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

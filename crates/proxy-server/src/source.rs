@@ -28,6 +28,7 @@ use wadors_client::{
 };
 
 use crate::assemble::{assemble, is_final, is_table};
+use crate::holds::{Hold, Holds};
 use crate::known::{Content, Said};
 use crate::pace::{Size, Way};
 use crate::route::Kind;
@@ -63,6 +64,9 @@ pub(crate) enum SourceError {
     /// R2.11.
     #[error("a presentation state has no frames; ask for the instance itself")]
     StateHasNoFrames,
+    /// A worker was lost over it not long ago.
+    #[error("drawing this object ended a worker not long ago")]
+    Poisonous { left: Duration },
 }
 
 pub(crate) type Result<T> = std::result::Result<T, SourceError>;
@@ -71,6 +75,8 @@ pub(crate) type Result<T> = std::result::Result<T, SourceError>;
 #[derive(Clone, Copy)]
 pub(crate) struct Fetch<'a> {
     pub(crate) upstream: &'a Upstream,
+    /// The memory for what is fetched.
+    pub(crate) holds: &'a Holds,
     pub(crate) path: &'a InstancePath,
     pub(crate) caller: &'a Caller,
     pub(crate) kind: Kind,
@@ -149,6 +155,11 @@ impl Opened {
         Self { path, held, category, took, early, whole }
     }
 
+    /// Whether the whole object is at hand.
+    fn is_in_hand(&self) -> bool {
+        matches!(self.held, Held::File { .. }) || self.whole.get().is_some()
+    }
+
     /// Whether what it is drawn from is at hand.
     fn has_pixels(&self) -> bool {
         matches!(self.held, Held::File { .. }) || self.early.is_some()
@@ -177,17 +188,59 @@ impl Fetch<'_> {
 
     /// The same where it is known which frame is wanted.
     async fn open_for(&self, wanted: Option<FrameNumber>) -> Result<Opened> {
+        self.is_no_poison()?;
         let asked = Instant::now();
         let content = self.upstream.known.of(&self.path.instance);
-        let plan = self.plan(content, wanted);
-        let opened = match plan {
-            Plan::Whole => self.whole_if_small(wanted).await?,
-            Plan::Parts(guess) => self.parts(guess, wanted).await?,
-            Plan::Metadata => self.in_steps(wanted).await?,
+        let mut plan = self.plan(content, wanted);
+        let hold = match plan {
+            Plan::Whole | Plan::Parts(_) => self.hold_for(content).await,
+            Plan::Metadata => None,
+        };
+        if hold.is_none() {
+            plan = Plan::Metadata;
+        }
+        let opened = match (plan, hold) {
+            (Plan::Whole, Some(hold)) => self.whole_if_small(wanted, &hold).await?,
+            (Plan::Parts(guess), Some(hold)) => self.parts(guess, wanted, &hold).await?,
+            (Plan::Metadata, _) | (_, None) => self.in_steps(wanted).await?,
         };
         let took = asked.elapsed();
         self.learn(content, plan, &opened, took);
         Ok(Opened { took, ..opened })
+    }
+
+    fn is_no_poison(&self) -> Result<()> {
+        match self.upstream.poison.left(&self.path.instance, Instant::now()) {
+            Some(left) => Err(SourceError::Poisonous { left }),
+            None => Ok(()),
+        }
+    }
+
+    /// Memory for what is fetched of an object. `None` where nothing is known of it and there is none at
+    /// once: its metadata, which take none, tell how much it is.
+    async fn hold_for(&self, content: Option<Content>) -> Option<Hold> {
+        match content.and_then(bytes_of_frame) {
+            Some(bytes) => self.hold(bytes).await,
+            None => self.holds.of_unknown(&self.upstream.large_calls),
+        }
+    }
+
+    /// Memory for so many bytes, once there is some.
+    async fn hold(&self, bytes: u64) -> Option<Hold> {
+        self.holds.of(bytes, &self.upstream.large_calls).await
+    }
+
+    /// A frame, within the memory for what is fetched.
+    async fn held_frame(
+        &self,
+        frame: FrameNumber,
+        hold: Option<&Hold>,
+    ) -> std::result::Result<Frame, UpstreamError> {
+        let fetched = self.client().frame(self.path, frame, self.caller).await?;
+        Ok(match hold {
+            Some(hold) => Frame { bytes: hold.keep_only(fetched.bytes), ..fetched },
+            None => fetched,
+        })
     }
 
     fn plan(&self, content: Option<Content>, wanted: Option<FrameNumber>) -> Plan {
@@ -251,15 +304,17 @@ impl Fetch<'_> {
         FrameNumber::new(middle).unwrap_or(FrameNumber::FIRST)
     }
 
-    async fn whole_if_small(&self, wanted: Option<FrameNumber>) -> Result<Opened> {
+    async fn whole_if_small(&self, wanted: Option<FrameNumber>, hold: &Hold) -> Result<Opened> {
         let size = SizeLimit::Bytes(SMALL);
         match self.client().instance(self.path, self.caller, size).await {
-            Ok(InstanceAnswer::Whole(bytes)) => Opened::of_file(self.path, bytes, &self.limits),
+            Ok(InstanceAnswer::Whole(bytes)) => {
+                Opened::of_file(self.path, hold.keep_only(bytes), &self.limits)
+            }
             Err(error) if is_final(&error) => Err(error.into()),
             // What was said of it, or expected, was wrong.
             Ok(InstanceAnswer::LargerThan(_)) => self.in_steps(wanted).await,
             // An archive that hands out no whole objects.
-            Err(_) => self.parts(wanted.unwrap_or(FrameNumber::FIRST), wanted).await,
+            Err(_) => self.parts(wanted.unwrap_or(FrameNumber::FIRST), wanted, hold).await,
         }
     }
 
@@ -272,7 +327,8 @@ impl Fetch<'_> {
         };
         let frame = wanted.unwrap_or_else(|| self.standing_for(&metadata.dataset));
         let early = if self.shows(&metadata, frame, wanted) {
-            let pixels = self.client().frame(self.path, frame, self.caller).await;
+            let hold = self.hold(frame_size(&metadata.dataset)).await;
+            let pixels = self.held_frame(frame, hold.as_ref()).await;
             Some(Early { frame, pixels })
         } else {
             None
@@ -282,8 +338,13 @@ impl Fetch<'_> {
 
     /// Metadata and a frame, asked for at the same time. The frame is given up once the metadata tell that
     /// another one is wanted, or none.
-    async fn parts(&self, guess: FrameNumber, wanted: Option<FrameNumber>) -> Result<Opened> {
-        let mut pixels = Box::pin(self.client().frame(self.path, guess, self.caller));
+    async fn parts(
+        &self,
+        guess: FrameNumber,
+        wanted: Option<FrameNumber>,
+        hold: &Hold,
+    ) -> Result<Opened> {
+        let mut pixels = Box::pin(self.held_frame(guess, Some(hold)));
         let mut metadata = std::pin::pin!(self.client().metadata(self.path, self.caller));
         let mut came = None;
         let metadata = loop {
@@ -372,9 +433,10 @@ impl Fetch<'_> {
 
     /// What `which` of an instance is drawn from.
     pub(crate) async fn source(&self, opened: &Opened, which: &Which) -> Result<Source> {
+        self.is_no_poison()?;
         match which {
             Which::Representative => self.representative(opened).await,
-            Which::Frame(frame) => self.frame_of(opened, *frame).await,
+            Which::Frame(frame) => self.frame_of(opened, *frame, None).await,
             Which::Cine(frames) => self.cine(opened, frames).await,
         }
     }
@@ -398,13 +460,18 @@ impl Fetch<'_> {
                     let image = Image::described(self.path, slide, metadata.clone());
                     slide::source(self, image).await
                 }
-                None => self.frame_of(opened, self.standing_for(&metadata.dataset)).await,
+                None => self.frame_of(opened, self.standing_for(&metadata.dataset), None).await,
             },
         }
     }
 
-    /// A frame of an instance that is known.
-    async fn frame_of(&self, opened: &Opened, frame: FrameNumber) -> Result<Source> {
+    /// A frame of an instance that is known, within memory that is held already or its own.
+    async fn frame_of(
+        &self,
+        opened: &Opened,
+        frame: FrameNumber,
+        hold: Option<&Hold>,
+    ) -> Result<Source> {
         let metadata = match &opened.held {
             Held::File { bytes, file } => {
                 self.may_show(Slide::of(&file.dataset).as_ref())?;
@@ -417,7 +484,16 @@ impl Fetch<'_> {
         if opened.whole.get().is_none() {
             let pixels = match opened.early(frame) {
                 Some(pixels) => pixels,
-                None => self.client().frame(self.path, frame, self.caller).await,
+                None => match hold {
+                    Some(hold) => {
+                        let fetched = self.client().frame(self.path, frame, self.caller).await;
+                        fetched.map(|f| Frame { bytes: hold.keep(f.bytes), ..f })
+                    }
+                    None => {
+                        let own = self.hold(frame_size(&metadata.dataset)).await;
+                        self.held_frame(frame, own.as_ref()).await
+                    }
+                },
             };
             if let Some(source) = assemble(metadata, pixels, frame)? {
                 return Ok(source);
@@ -438,7 +514,10 @@ impl Fetch<'_> {
     /// Frames of an instance that is known, for an animation.
     async fn cine(&self, opened: &Opened, frames: &[FrameNumber]) -> Result<Source> {
         let delays = frame_delays(opened.dataset(), frames);
-        let ask = |frame| self.frame_of(opened, frame);
+        // All at once: many animations that hold a part each would wait for each other.
+        let all = frame_size(opened.dataset()).saturating_mul(frames.len() as u64);
+        let hold = if opened.is_in_hand() { None } else { self.hold(all).await };
+        let ask = |frame| self.frame_of(opened, frame, hold.as_ref());
         let mut answers = stream::iter(frames.iter().copied().map(ask)).buffered(AT_ONCE);
         let (mut encoded, mut sum) = (Vec::new(), 0);
         while let Some(source) = answers.next().await {
@@ -466,7 +545,8 @@ impl Fetch<'_> {
     pub(crate) async fn described(&self, metadata: Metadata) -> Result<Source> {
         let frame = representative_frame(&metadata.dataset);
         let metadata = self.complete(metadata).await;
-        let pixels = self.client().frame(self.path, frame, self.caller).await;
+        let hold = self.hold(frame_size(&metadata.dataset)).await;
+        let pixels = self.held_frame(frame, hold.as_ref()).await;
         match assemble(&metadata, pixels, frame)? {
             Some(source) => Ok(source),
             None => {
@@ -480,7 +560,7 @@ impl Fetch<'_> {
     pub(crate) async fn frame(&self, frame: FrameNumber) -> Result<(Source, Labels)> {
         let opened = self.open_for(Some(frame)).await?;
         self.has_frames(opened.category)?;
-        Ok((self.frame_of(&opened, frame).await?, opened.labels(frame)))
+        Ok((self.frame_of(&opened, frame, None).await?, opened.labels(frame)))
     }
 
     fn has_frames(&self, category: Category) -> Result<()> {
@@ -534,6 +614,20 @@ impl Fetch<'_> {
             InstanceAnswer::Whole(bytes) => Ok(bytes),
             InstanceAnswer::LargerThan(limit) => Err(UpstreamError::TooLarge { limit }.into()),
         }
+    }
+}
+
+/// What a frame has at most, as cells.
+fn frame_size(dataset: &InMemDicomObject) -> u64 {
+    Said::from(dataset).content().and_then(bytes_of_frame).unwrap_or(USUAL)
+}
+
+fn bytes_of_frame(content: Content) -> Option<u64> {
+    match content {
+        Content::Frame { bytes } => bytes,
+        Content::Frames { count, bytes } => bytes.map(|all| all / u64::from(count.max(1))),
+        Content::Text => Some(0),
+        Content::Other => None,
     }
 }
 

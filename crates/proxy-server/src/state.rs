@@ -52,7 +52,6 @@ pub(crate) async fn first_image(
 ) -> Result<Subject, ServerError> {
     let StateImages { state, images } = in_order(asked, opened, read(asked, opened)?).await;
     let Some(first) = images.into_iter().next() else { return Err(ServerError::Broke) };
-    let _turn = asked.turn().await?;
     let image = Arc::new(asked.open(&path_of(opened, &first)).await?);
     let frame =
         first.frames.first().copied().unwrap_or_else(|| representative_frame(image.dataset()));

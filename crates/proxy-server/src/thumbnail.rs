@@ -61,7 +61,6 @@ async fn of_instance(
     path: &InstancePath,
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
-    let turn = asked.turn().await?;
     let opened = Arc::new(asked.open(path).await?);
     let card = || async {
         let location = plan::content_location(&asked.upstream.base_path, path, None);
@@ -70,27 +69,18 @@ async fn of_instance(
     let drawn = match opened.category() {
         Category::SingleFrame | Category::MultiFrame(_) | Category::Video => {
             let subject = Subject::new(opened.clone());
-            let answer = picture::draw(asked, turn, &subject, media_type).await;
+            let answer = picture::draw(asked, &subject, media_type).await;
             answer.map(|answer| picture::with_frame_explained(answer, opened.category()))
         }
-        Category::PresentationState => {
-            drop(turn);
-            match state::first_image(asked, &opened).await {
-                Ok(subject) => {
-                    picture::draw(asked, asked.turn().await?, &subject, media_type).await
-                }
-                Err(error) => Err(error),
-            }
-        }
-        Category::Report => {
-            drop(turn);
-            match picture::first_key_image(&opened) {
-                Some(image) => picture::draw_reference(asked, &opened, image, media_type).await,
-                None => return card().await,
-            }
-        }
+        Category::PresentationState => match state::first_image(asked, &opened).await {
+            Ok(subject) => picture::draw(asked, &subject, media_type).await,
+            Err(error) => Err(error),
+        },
+        Category::Report => match picture::first_key_image(&opened) {
+            Some(image) => picture::draw_reference(asked, &opened, image, media_type).await,
+            None => return card().await,
+        },
         Category::Document | Category::Other => {
-            drop(turn);
             return card().await;
         }
     };
@@ -124,11 +114,10 @@ async fn of_frames(
     if let [frame] = *frames.as_slice() {
         return picture::draw_frame(asked, path, frame, media_type).await;
     }
-    let turn = asked.turn().await?;
     let opened = Arc::new(asked.open(path).await?);
     let there = picture::frames_there(&opened, frames)?;
     let which = Which::Frame(picture::representative_of(&opened, &there));
     let subject = Subject { which, ..Subject::new(opened) };
-    let answer = picture::draw(asked, turn, &subject, media_type).await?;
+    let answer = picture::draw(asked, &subject, media_type).await?;
     Ok(picture::with_frame_explained(answer, Category::MultiFrame(there.len() as u32)))
 }

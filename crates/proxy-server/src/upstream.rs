@@ -8,6 +8,7 @@ use wadors_client::{Client, ClientConfig, ClientError};
 use crate::config::{BasePath, Config, UpstreamConfig};
 use crate::known::Known;
 use crate::pace::Pace;
+use crate::poison::Poison;
 
 /// One archive.
 #[derive(Debug)]
@@ -17,8 +18,10 @@ pub(crate) struct Upstream {
     /// Where it is served.
     pub(crate) base_path: BasePath,
     pub(crate) client: Client,
-    /// Objects that may be fetched, or wait in memory to be drawn, at the same time.
-    pub(crate) turns: Arc<Semaphore>,
+    /// Large sources that may be fetched, or wait to be drawn, at the same time.
+    pub(crate) large_calls: Arc<Semaphore>,
+    /// Objects over which a worker was lost.
+    pub(crate) poison: Poison,
     /// What is known of its objects before they are asked for.
     pub(crate) known: Known,
     /// Which way its objects come faster.
@@ -58,7 +61,8 @@ impl Upstream {
             name: keys.name.clone(),
             base_path: keys.base_path.clone(),
             client: Client::new(client)?,
-            turns: Arc::new(Semaphore::new(keys.concurrency.get().min(Semaphore::MAX_PERMITS))),
+            large_calls: Arc::new(Semaphore::new(large_calls(keys.concurrency.get()))),
+            poison: Poison::default(),
             known: Known::default(),
             pace: Pace::default(),
             allow_writes: keys.allow_writes,
@@ -66,6 +70,11 @@ impl Upstream {
             rewrite_urls: keys.rewrite_urls,
         }))
     }
+}
+
+/// Half of the calls at once: the others are for what is small.
+fn large_calls(concurrency: usize) -> usize {
+    (concurrency / 2).clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// All of them.

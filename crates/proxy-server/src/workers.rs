@@ -1,40 +1,39 @@
-//! Bounded work: how many pictures are drawn at once, how many are being fetched, and how many
-//! requests may wait.
+//! Bounded work: how many requests are under way, and the workers that draw for them.
 //!
-//! A request takes a [`Place`], then a turn at the archive, then a slot to draw in. The turn is kept
-//! until there is a slot: so no more sources are in memory than turns and slots together, however many
-//! requests wait, and a burst reaches the archive a few calls at a time. The slot is taken only to draw,
-//! so that a slow archive holds no processor.
+//! A request takes a [`Place`], then what it fetches a share of the memory for sources (`holds`), then what
+//! it draws a worker of the pool. Fetching and drawing wait for each other nowhere: a slow archive holds no
+//! worker, a heavy picture no call at the archive.
 
-use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
-use core_render::{Picture, RenderError, RenderJob, Stage};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use core_render::{Picture, RenderError, RenderJob, Source, memory_needed};
+use render_pool::{
+    Answer, Class, Drawn, Isolation, Pool, Settings, Snapshot, StartError, Submission, Task,
+    Ticket, Want, WorkerCommand,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-/// The processor slots, and the places before them.
+use crate::config::{Config, IsolationKind};
+
+/// The pool, and the places before it.
 #[derive(Debug)]
 pub(crate) struct Workers {
+    pool: Pool,
     places: Arc<Semaphore>,
-    slots: Arc<Semaphore>,
+    all_places: usize,
+    refused: AtomicU64,
+    /// For work that is none of drawing.
+    others: Arc<Semaphore>,
 }
 
 /// The right of one request to be under way. Its clones are the same place: a request for many pictures
 /// takes one.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    place: Arc<OwnedSemaphorePermit>,
-    slots: Arc<Semaphore>,
-}
-
-/// The right to fetch from the archive, and to hold what was fetched.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    place: Arc<OwnedSemaphorePermit>,
-    turn: OwnedSemaphorePermit,
-    slots: Arc<Semaphore>,
-    waited: Duration,
+    _place: Arc<OwnedSemaphorePermit>,
 }
 
 /// All places are taken.
@@ -57,130 +56,169 @@ pub(crate) struct Rendered {
 pub(crate) enum WorkError {
     #[error(transparent)]
     Render(#[from] RenderError),
+    #[error(transparent)]
+    Pool(render_pool::WorkError),
     /// A defect of ours.
     #[error("drawing the picture failed unexpectedly")]
     Broke,
 }
 
-impl Workers {
-    /// `slots` pictures drawn at once, and `queue` requests beyond them.
-    pub(crate) fn new(slots: NonZeroUsize, queue: usize) -> Self {
-        let slots = slots.get().min(Semaphore::MAX_PERMITS);
-        let places = slots.saturating_add(queue).min(Semaphore::MAX_PERMITS);
-        let [places, slots] = [places, slots].map(|n| Arc::new(Semaphore::new(n)));
-        Self { places, slots }
+impl From<render_pool::WorkError> for WorkError {
+    fn from(error: render_pool::WorkError) -> Self {
+        match error {
+            render_pool::WorkError::Render(error) => Self::Render(error),
+            other => Self::Pool(other),
+        }
     }
+}
 
-    /// Does work that is none of drawing, once a slot is free.
-    pub(crate) async fn work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> core_render::Result<T> + Send + 'static,
-    ) -> Result<T, WorkError> {
-        let slot = self.slots.clone().acquire_owned().await.map_err(|_| WorkError::Broke)?;
-        in_slot(slot, work).await
+impl Workers {
+    /// Workers as configured.
+    ///
+    /// # Errors
+    /// That they cannot be started.
+    pub(crate) fn start(config: &Config) -> Result<Self, StartError> {
+        let slots = config.render_workers.get();
+        let all_places = slots.saturating_add(config.queue).min(Semaphore::MAX_PERMITS);
+        let pool = Pool::start(Settings {
+            workers: config.render_workers,
+            express: true,
+            memory: drawing_share(config.render_memory),
+            // Ended before the request is, so that its answer says where the time went.
+            patience: config.request_timeout.mul_f64(0.9),
+            isolation: isolation(config)?,
+        })?;
+        Ok(Self {
+            pool,
+            places: Arc::new(Semaphore::new(all_places)),
+            all_places,
+            refused: AtomicU64::new(0),
+            others: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
+        })
     }
 
     /// A place, if there is one.
     pub(crate) fn admit(&self) -> Result<Place, Overloaded> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| Overloaded)?;
-        Ok(Place { place: Arc::new(place), slots: self.slots.clone() })
-    }
-}
-
-impl Place {
-    /// One of the turns at an archive, once there is one.
-    pub(crate) async fn turn(self, turns: Arc<Semaphore>) -> Result<Turn, WorkError> {
-        let waiting = Instant::now();
-        let turn = turns.acquire_owned().await.map_err(|_| WorkError::Broke)?;
-        let Self { place, slots } = self;
-        Ok(Turn { place, turn, slots, waited: waiting.elapsed() })
-    }
-}
-
-impl Turn {
-    /// Draws, once a slot is free. Dropped before that, nothing is drawn; afterwards the work ends by
-    /// itself and holds its slot until then.
-    pub(crate) async fn run(self, job: RenderJob) -> Result<Rendered, WorkError> {
-        let waited = self.waited;
-        let waiting = Instant::now();
-        let slots = self.slots.clone();
-        self.work(move || {
-            let queue = waited + waiting.elapsed();
-            let mut job = job;
-            job.limits.threads = threads(slots.available_permits());
-            draw(&job, queue)
-        })
-        .await
+        let place = self.places.clone().try_acquire_owned().map_err(|_| {
+            self.refused.fetch_add(1, Relaxed);
+            Overloaded
+        })?;
+        Ok(Place { _place: Arc::new(place) })
     }
 
-    /// Does other work in the same way.
+    /// Draws, once a worker is free. Dropped before that, nothing is drawn.
+    pub(crate) async fn draw(&self, job: RenderJob) -> Result<Rendered, WorkError> {
+        let Drawn { answer, waited, times } = self.done(Task { job, want: Want::Picture }).await?;
+        let Answer::Picture(picture) = answer else { return Err(WorkError::Broke) };
+        let render_pool::Times { decode, render, encode } = times;
+        Ok(Rendered { picture, queue: waited, decode, render, encode })
+    }
+
+    /// How much the display values of a job's picture differ.
+    pub(crate) async fn contrast(&self, job: RenderJob) -> Result<f64, WorkError> {
+        match self.done(Task { job, want: Want::Contrast }).await?.answer {
+            Answer::Contrast(contrast) => Ok(contrast),
+            Answer::Picture(_) => Err(WorkError::Broke),
+        }
+    }
+
+    async fn done(&self, task: Task) -> Result<Drawn, WorkError> {
+        let (task, need) = needed(task).await?;
+        let (sender, answer) = oneshot::channel();
+        let submission = Submission { task, need, class: Class::Interactive, deadline: None };
+        // Who went away takes no answer. The ticket lives as long as somebody waits.
+        let _ticket: Ticket =
+            self.pool.submit(submission, move |outcome| drop(sender.send(outcome)));
+        Ok(answer.await.map_err(|_| WorkError::Broke)??)
+    }
+
+    /// Does work that is none of drawing, on as many threads as there are workers.
     pub(crate) async fn work<T: Send + 'static>(
-        self,
+        &self,
         work: impl FnOnce() -> core_render::Result<T> + Send + 'static,
     ) -> Result<T, WorkError> {
-        let slot = self.slots.acquire_owned().await.map_err(|_| WorkError::Broke)?;
-        drop(self.turn);
-        in_slot((self.place, slot), work).await
+        let slot = self.others.clone().acquire_owned().await.map_err(|_| WorkError::Broke)?;
+        let work = tokio::task::spawn_blocking(move || {
+            let _slot = slot;
+            work()
+        });
+        Ok(work.await.map_err(|_| WorkError::Broke)??)
+    }
+
+    /// What the pool does and has done.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.pool.snapshot()
+    }
+
+    /// Requests under way, and those that found no place.
+    pub(crate) fn requests(&self) -> (usize, u64) {
+        (self.all_places - self.places.available_permits(), self.refused.load(Relaxed))
     }
 }
 
-/// Threads for one picture: processors that nobody else draws on would idle.
-fn threads(free_slots: usize) -> u32 {
-    const MOST: u32 = 4;
-    u32::try_from(free_slots).unwrap_or(MOST).saturating_add(1).min(MOST)
-}
-
-async fn in_slot<T: Send + 'static>(
-    held: impl Send + 'static,
-    work: impl FnOnce() -> core_render::Result<T> + Send + 'static,
-) -> Result<T, WorkError> {
-    let work = tokio::task::spawn_blocking(move || {
-        let _held = held;
-        work()
+/// What a task takes. Headers of files are read aside: they may be long.
+async fn needed(task: Task) -> Result<(Task, u64), WorkError> {
+    if matches!(task.job.source, Source::Frame { .. } | Source::Card(_)) {
+        let need = with_source(&task.job);
+        return Ok((task, need));
+    }
+    let read = tokio::task::spawn_blocking(move || {
+        let need = with_source(&task.job);
+        (task, need)
     });
-    Ok(work.await.map_err(|_| WorkError::Broke)??)
+    read.await.map_err(|_| WorkError::Broke)
 }
 
-fn draw(job: &RenderJob, queue: Duration) -> core_render::Result<Rendered> {
-    let mut clock = StageClock::default();
-    let picture = core_render::render(job, &mut |stage| clock.begin(stage))?;
-    clock.end();
-    let StageClock { decode, render, encode, .. } = clock;
-    Ok(Rendered { picture, queue, decode, render, encode })
+/// The source lies in memory twice more: on its way to the worker, and in it.
+fn with_source(job: &RenderJob) -> u64 {
+    memory_needed(job).saturating_add(job.source.len().saturating_mul(2))
 }
 
-/// Adds up the time of each stage from the moments they begin at.
-#[derive(Default)]
-struct StageClock {
-    decode: Duration,
-    render: Duration,
-    encode: Duration,
-    running: Option<(Stage, Instant)>,
+/// Of the memory that rendering may take, what drawing may; the rest is for what was fetched.
+pub(crate) fn drawing_share(memory: u64) -> u64 {
+    memory - source_share(memory)
 }
 
-impl StageClock {
-    fn begin(&mut self, stage: Stage) {
-        self.end();
-        self.running = Some((stage, Instant::now()));
+/// What sources may take that were fetched and are not drawn yet.
+pub(crate) fn source_share(memory: u64) -> u64 {
+    memory / 4
+}
+
+fn isolation(config: &Config) -> Result<Isolation, StartError> {
+    if config.isolation == IsolationKind::Thread {
+        return Ok(Isolation::Thread);
     }
-
-    fn end(&mut self) {
-        let Some((stage, since)) = self.running.take() else { return };
-        let spent = match stage {
-            Stage::Decode => &mut self.decode,
-            Stage::Render => &mut self.render,
-            Stage::Encode => &mut self.encode,
-        };
-        *spent += since.elapsed();
-    }
+    let mut words = config.render_worker.iter();
+    let command = match words.next() {
+        Some(program) => {
+            WorkerCommand { program: PathBuf::from(program), arguments: words.cloned().collect() }
+        }
+        None => WorkerCommand {
+            program: std::env::current_exe().map_err(StartError::from)?,
+            arguments: vec!["render-worker".to_owned()],
+        },
+    };
+    Ok(Isolation::Process(command))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use bytes::Bytes;
-    use core_render::{FrameChoice, Framing, Limits, Output, Overlays, RenderSpec, Source};
+    use core_render::{FrameChoice, Framing, Limits, Output, Overlays, RenderSpec};
 
     use super::*;
+
+    fn workers(queue: usize) -> Workers {
+        let config = Config {
+            render_workers: NonZeroUsize::MIN,
+            isolation: IsolationKind::Thread,
+            queue,
+            ..Config::default()
+        };
+        Workers::start(&config).unwrap()
+    }
 
     fn nonsense() -> RenderJob {
         RenderJob::new(
@@ -196,52 +234,49 @@ mod tests {
         )
     }
 
-    #[test]
-    fn beyond_slots_and_queue_nobody_is_admitted() {
-        let workers = Workers::new(NonZeroUsize::MIN, 1);
+    #[tokio::test]
+    async fn beyond_workers_and_queue_nobody_is_admitted() {
+        let workers = workers(1);
         let (first, second) = (workers.admit().unwrap(), workers.admit().unwrap());
         assert_eq!(workers.admit().unwrap_err(), Overloaded);
+        assert_eq!(workers.requests(), (2, 1));
         drop(first);
         assert!(workers.admit().is_ok());
         drop(second);
     }
 
-    fn one_turn() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(1))
-    }
-
     #[tokio::test]
-    async fn a_failed_job_gives_its_place_back() {
-        let workers = Workers::new(NonZeroUsize::MIN, 0);
-        let turns = one_turn();
+    async fn a_failed_job_leaves_its_worker_free() {
+        let workers = workers(0);
         for _ in 0..3 {
-            let turn = workers.admit().unwrap().turn(turns.clone()).await.unwrap();
-            let outcome = turn.run(nonsense()).await;
+            let outcome = workers.draw(nonsense()).await;
             assert!(matches!(outcome, Err(WorkError::Render(_))), "{outcome:?}");
         }
+        let seen = workers.snapshot();
+        assert_eq!((seen.failed, seen.busy, seen.waiting), (3, 0, 0));
     }
 
     #[tokio::test]
-    async fn what_is_fetched_holds_its_turn_until_it_is_drawn() {
-        let workers = Workers::new(NonZeroUsize::MIN, 2);
-        let turns = one_turn();
-        let first = workers.admit().unwrap().turn(turns.clone()).await.unwrap();
-        let second = workers.admit().unwrap().turn(turns);
-        tokio::pin!(second);
-        let soon = Duration::from_millis(20);
-        assert!(tokio::time::timeout(soon, &mut second).await.is_err());
-        let _ = first.run(nonsense()).await;
-        assert!(second.await.unwrap().waited >= soon);
-    }
-
-    #[test]
-    fn stages_are_timed_from_one_to_the_next() {
-        let mut clock = StageClock::default();
-        clock.begin(Stage::Decode);
-        std::thread::sleep(Duration::from_millis(2));
-        clock.begin(Stage::Encode);
-        clock.end();
-        assert!(clock.decode >= Duration::from_millis(2));
-        assert_eq!(clock.render, Duration::ZERO);
+    async fn pictures_larger_than_the_memory_are_refused() {
+        let card = core_render::Card {
+            kind: core_render::CardKind::Other,
+            modality: None,
+            series_number: None,
+        };
+        let workers = Workers::start(&Config {
+            isolation: IsolationKind::Thread,
+            render_memory: 64 << 20,
+            ..Config::default()
+        })
+        .unwrap();
+        let viewport = "20000,20000".parse().unwrap();
+        let spec = RenderSpec::new(Framing::Viewport(viewport), Output::Png);
+        let job = RenderJob::new(Source::Card(card), spec, Limits::default());
+        let outcome = workers.draw(job).await;
+        let too_large = matches!(
+            outcome,
+            Err(WorkError::Pool(render_pool::WorkError::TooLarge { need, limit })) if need > limit
+        );
+        assert!(too_large, "{outcome:?}");
     }
 }

@@ -180,7 +180,7 @@ impl Pool {
             drop(state);
             self.shared.stats.too_large();
             done(Err(WorkError::TooLarge { need, limit }));
-            return Ticket { shared, turn: None, is_wanted };
+            return Ticket { shared, turn: None, is_wanted, is_kept: false };
         }
         let came = Instant::now();
         let done: Done = Box::new(done);
@@ -189,7 +189,7 @@ impl Pool {
         drop(state);
         // Not every worker takes every task: all of them look.
         self.shared.work.notify_all();
-        Ticket { shared, turn: Some(turn), is_wanted }
+        Ticket { shared, turn: Some(turn), is_wanted, is_kept: false }
     }
 
     /// What is done and under way.
@@ -227,10 +227,21 @@ pub struct Ticket {
     shared: std::sync::Weak<Shared>,
     turn: Option<Turn>,
     is_wanted: Arc<AtomicBool>,
+    is_kept: bool,
+}
+
+impl Ticket {
+    /// The interest lasts, whatever becomes of the ticket.
+    pub fn keep(mut self) {
+        self.is_kept = true;
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         self.is_wanted.store(false, Relaxed);
         if let (Some(turn), Some(shared)) = (self.turn, self.shared.upgrade()) {
             let left = shared.lock().queue.remove(turn);

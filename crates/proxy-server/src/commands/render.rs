@@ -117,7 +117,7 @@ fn picture(
     for warning in &picture.warnings {
         eprintln!("lightbox: {}: warning: {warning}", args.file.display());
     }
-    Ok(picture.bytes)
+    Ok(picture.bytes.into())
 }
 
 /// The frame that is named; else all of them, if the output can show them, and the representative one

@@ -1,9 +1,10 @@
 //! Every key: the only place that knows it.
 
 use super::values::{
-    address, boolean, log_format, overlays, path, quoted, representative, service_url, text, whole,
+    address, boolean, isolation, log_format, memory, overlays, path, quoted, representative,
+    service_url, text, whole, words,
 };
-use super::{Config, CredentialsKind, LogFormat, Representative, UpstreamConfig};
+use super::{Config, CredentialsKind, IsolationKind, LogFormat, Representative, UpstreamConfig};
 use crate::units;
 use core_render::Overlays;
 
@@ -70,6 +71,33 @@ pub(super) const KEYS: &[Key<Config>] = &[
         about: "How many pictures are drawn at the same time. Default: the number of processor cores.",
         set: |c, text| put(&mut c.render_workers, whole(text)),
         show: |c| Some(c.render_workers.to_string()),
+    },
+    Key {
+        name: "render_memory",
+        about: "What rendering may take in memory: a quarter for what was fetched, the rest for drawing, of all pictures\n\
+                together. One that needs more than half of it is answered 413.",
+        set: |c, text| put(&mut c.render_memory, memory(text)),
+        show: |c| quoted(units::show_bytes(c.render_memory)),
+    },
+    Key {
+        name: "isolation",
+        about: "Where pictures are drawn: \"process\", in processes of their own, where a crash costs one request (Linux,\n\
+                and the default there); or \"thread\", in this one.",
+        set: |c, text| put(&mut c.isolation, isolation(text)),
+        show: |c| {
+            quoted(match c.isolation {
+                IsolationKind::Process => "process",
+                IsolationKind::Thread => "thread",
+            })
+        },
+    },
+    Key {
+        name: "render_worker",
+        about: "The command that starts a worker process, with a sandbox of your own around it, such as\n\
+                \"/usr/bin/bwrap --ro-bind / / --unshare-all --die-with-parent /usr/bin/lightbox render-worker\".\n\
+                Default: this program.",
+        set: |c, text| put(&mut c.render_worker, words(text)),
+        show: |c| (!c.render_worker.is_empty()).then(|| format!("{:?}", c.render_worker.join(" "))),
     },
     Key {
         name: "queue",

@@ -22,7 +22,9 @@ use crate::cors::Origins;
 use keys::{KEYS, UPSTREAM_KEYS};
 use reader::Reader;
 pub use upstream::{CredentialsKind, UpstreamConfig};
-pub use values::{BasePath, Headers, LogFilter, LogFormat, Representative, SecretText};
+pub use values::{
+    BasePath, Headers, IsolationKind, LogFilter, LogFormat, Representative, SecretText,
+};
 
 /// Everything that can be configured, typed and in range.
 #[derive(Clone, PartialEq, Debug)]
@@ -43,6 +45,12 @@ pub struct Config {
     pub cors_origins: Origins,
     /// How many pictures are drawn at the same time.
     pub render_workers: NonZeroUsize,
+    /// Bytes that rendering may take.
+    pub render_memory: u64,
+    /// Where pictures are drawn.
+    pub isolation: IsolationKind,
+    /// The words of the command that starts a worker process, if it is not this program.
+    pub render_worker: Vec<String>,
     /// How many requests for pictures may be under way beyond those that are being drawn.
     pub queue: usize,
     /// How long a request for a picture may take as a whole.
@@ -84,6 +92,9 @@ impl Default for Config {
             i_know_this_is_public: false,
             cors_origins: Origins::Any,
             render_workers: cores,
+            render_memory: 2 << 30,
+            isolation: IsolationKind::default(),
+            render_worker: Vec::new(),
             queue: 256,
             request_timeout: Duration::from_secs(60),
             max_source_pixels: limits.source_pixels,
@@ -270,6 +281,9 @@ mod tests {
                 overlays: Overlays::Omit,
                 log_format: LogFormat::Json,
                 queue: 0,
+                render_memory: 300_000_001,
+                isolation: IsolationKind::Thread,
+                render_worker: vec!["/usr/bin/cage".to_owned(), "lightbox".to_owned()],
                 ..Config::default()
             },
         ] {

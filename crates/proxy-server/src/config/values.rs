@@ -67,6 +67,44 @@ impl FromStr for LogFilter {
     }
 }
 
+/// Where pictures are drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IsolationKind {
+    /// In processes of their own: Linux.
+    Process,
+    /// In threads of this process.
+    Thread,
+}
+
+impl Default for IsolationKind {
+    fn default() -> Self {
+        if cfg!(target_os = "linux") { Self::Process } else { Self::Thread }
+    }
+}
+
+pub(super) fn isolation(text: &str) -> Result<IsolationKind, String> {
+    match text {
+        "process" if cfg!(target_os = "linux") => Ok(IsolationKind::Process),
+        "process" => Err("worker processes need Linux; \"thread\" works everywhere".to_owned()),
+        "thread" => Ok(IsolationKind::Thread),
+        _ => Err("must be \"process\" or \"thread\"".to_owned()),
+    }
+}
+
+/// The words of a command.
+pub(super) fn words(text: &str) -> Result<Vec<String>, String> {
+    Ok(text.split_whitespace().map(str::to_owned).collect())
+}
+
+/// Bytes that rendering may take; with less, little could be drawn.
+pub(super) fn memory(text: &str) -> Result<u64, String> {
+    const LEAST: u64 = 64_000_000;
+    match crate::units::bytes(text)? {
+        bytes if bytes >= LEAST => Ok(bytes),
+        _ => Err("must be at least 64MB".to_owned()),
+    }
+}
+
 /// Which image stands for a series (R5.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Representative {
