@@ -150,7 +150,7 @@ impl Pool {
             let (shared, started) = (shared.clone(), started.clone());
             thread::Builder::new()
                 .name(format!("worker-{n}"))
-                .spawn(move || supervisor::supervise(&shared, lane, &started))?;
+                .spawn(move || supervisor::supervise(&shared, lane, started))?;
         }
         drop(started);
         for outcome in outcomes {

@@ -17,7 +17,7 @@ use crate::task::{Drawn, Loss, Outcome, Task, WorkError};
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Draws what comes for this lane until the pool is closed. Says once whether the worker could be started.
-pub(crate) fn supervise(shared: &Shared, lane: Lane, started: &Sender<io::Result<()>>) {
+pub(crate) fn supervise(shared: &Shared, lane: Lane, started: Sender<io::Result<()>>) {
     let mut worker = match Worker::start(&shared.settings) {
         Ok(worker) => Some(worker),
         Err(error) => {
@@ -27,6 +27,8 @@ pub(crate) fn supervise(shared: &Shared, lane: Lane, started: &Sender<io::Result
     };
     // Failing means that nobody waits for it.
     let _ = started.send(Ok(()));
+    // Who starts the pool waits until no worker has anything to say.
+    drop(started);
     loop {
         match shared.next(lane) {
             Next::End => return,
