@@ -160,6 +160,25 @@ impl Proxy {
         peak_memory(self.pid())
     }
 
+    /// The processes that it has started and that still run: its workers.
+    pub fn children(&self) -> Vec<u32> {
+        children(self.pid())
+    }
+
+    /// What it and its workers hold in memory now, in bytes.
+    pub fn memory(&self) -> u64 {
+        let own = memory(self.pid()).unwrap_or(0);
+        own + self.children().into_iter().filter_map(memory).sum::<u64>()
+    }
+
+    /// One value of `/metrics`, by its name and labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let page = self.client.get(format!("{}/metrics", self.admin_url())).send().await;
+        let page = Reply::read(page.expect("the admin listener answers")).await.text();
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("there is no {name} in\n{page}")).parse().expect("a number")
+    }
+
     /// Whether the process still runs.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
@@ -233,6 +252,25 @@ pub fn peak_memory(pid: u32) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
     let kibibytes = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
     kibibytes * 1024
+}
+
+/// What a process holds in memory now, in bytes; `None` where it has ended.
+fn memory(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1024)
+}
+
+/// The processes that a process has started and that still run.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|t| std::fs::read_to_string(t.path().join("children")).ok());
+    let all: Vec<u32> = lists
+        .flat_map(|list| {
+            list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+        })
+        .collect();
+    all.into_iter().filter(|&pid| memory(pid).is_some()).collect()
 }
 
 /// The binary without any configuration of the caller's environment.

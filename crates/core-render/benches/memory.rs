@@ -1,6 +1,8 @@
 //! What a picture costs in memory: the largest resident size of a process that draws one, over that of
 //! a process that does nothing but decode the same codestream.
 //!
+//! Beside it stands what `memory_needed` says beforehand, with the file: what workers are admitted by.
+//!
 //! `cargo bench -p core-render --bench memory`. Native cells have no decoder: there it is a process that
 //! copies them out of the file. Linux only, which tells a process its own peak (`VmHWM`).
 
@@ -22,14 +24,19 @@ fn main() {
 
 fn table() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    println!("{:<28}{:<12}{:>9}{:>9}{:>7}", "frame", "picture", "decoder", "render", "ratio");
+    println!(
+        "{:<28}{:<12}{:>9}{:>9}{:>7}{:>10}",
+        "frame", "picture", "decoder", "render", "ratio", "said"
+    );
     for case in cases(folder.path()) {
         for size in ["full", "thumbnail"] {
             let bare = peak(&case, "decode", size);
             let render = peak(&case, "render", size);
+            let said = peak(&case, "say", size);
             let mebibytes = |kibibytes: f64| format!("{:.1} MiB", kibibytes / 1024.0);
             let (b, r, ratio) = (mebibytes(bare), mebibytes(render), render / bare);
-            println!("{:<28}{size:<12}{b:>9}{r:>9}{ratio:>7.2}", case.name);
+            let said = mebibytes(said);
+            println!("{:<28}{size:<12}{b:>9}{r:>9}{ratio:>7.2}{said:>10}", case.name);
         }
     }
 }
@@ -54,6 +61,11 @@ fn measure(arguments: &[String]) {
     let size = if size == "full" { Size::Full } else { Size::Thumbnail };
     let case = Case { name: name.clone(), path: path.into() };
     let file: bytes::Bytes = std::fs::read(&case.path).expect("the file can be read").into();
+    if what == "say" {
+        let said = core_render::memory_needed(&job(&file, size)) + file.len() as u64;
+        println!("{}", said.div_ceil(1024));
+        return;
+    }
     if what == "render" {
         let picture = core_render::render(&job(&file, size), &mut |_| Ok(())).expect("it renders");
         std::hint::black_box(picture);

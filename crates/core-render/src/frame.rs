@@ -34,7 +34,7 @@ impl Frame {
     /// A frame of a file.
     pub(crate) fn in_file(bytes: &Bytes, choice: FrameChoice, limits: &Limits) -> Result<Self> {
         let frames = FileFrames::open(part10::read(bytes, limits)?, limits)?;
-        let frame = frames.stored.choose(choice, &frames.dataset)?;
+        let frame = frames.choose(choice)?;
         let (attributes, bytes) = frames.frame(frame)?;
         let FileFrames { dataset, transfer_syntax, mut warnings, .. } = frames;
         warnings.extend(attributes.warnings.iter().cloned());
@@ -126,9 +126,14 @@ impl FileFrames {
         self.stored.count()
     }
 
+    /// The frame that is meant.
+    pub(crate) fn choose(&self, choice: FrameChoice) -> Result<FrameNumber> {
+        self.stored.choose(choice, &self.dataset)
+    }
+
     /// A frame by itself; an error where there are fewer.
     pub(crate) fn get(&self, frame: FrameNumber) -> Result<Frame> {
-        self.stored.choose(FrameChoice::Number(frame), &self.dataset)?;
+        self.choose(FrameChoice::Number(frame))?;
         let (attributes, bytes) = self.frame(frame)?;
         let warnings = self.warnings.iter().chain(&attributes.warnings).cloned().collect();
         let transfer_syntax = self.transfer_syntax.clone();

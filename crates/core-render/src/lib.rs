@@ -38,6 +38,7 @@ mod slide;
 mod source;
 mod spec;
 mod text;
+mod thumbnail;
 mod video;
 
 pub use attributes::{
@@ -46,6 +47,7 @@ pub use attributes::{
 };
 pub use category::{Category, FileAttributes};
 pub use cine::{cine_frames, frame_delays, frames_of_file};
+pub use codec::video::{ffmpeg, use_ffmpeg};
 pub use codec::{is_length_of_cells, syntax_of_bytes};
 pub use colour::palette::Palette;
 pub use document::EncapsulatedDocument;
@@ -55,6 +57,7 @@ pub use frame::{content, frames_cannot_be_cut};
 pub use limits::Limits;
 pub use lut::lookup::Lut;
 pub use overlay::OverlayPlane;
+pub use part10::may_be_dicom;
 pub use position::slice_position;
 pub use presentation::{Presentation, PresentationState};
 pub use shutter::Shutter;
@@ -69,6 +72,7 @@ pub use spec::{
     Annotation, AnnotationParameter, Extent, Framing, IccProfile, Output, Overlays, Quality,
     RenderSpec, SourceRect, SpecError, Viewport, VoiFunction, Window,
 };
+pub use thumbnail::ThumbnailSource;
 pub use video::{Container, VideoCodec, VideoStream};
 
 /// Names the pixels this version makes: part of every cache key and ETag. Changes with each release

@@ -85,6 +85,12 @@ pub(crate) fn read(file: &Bytes, limits: &Limits) -> Result<DicomFile> {
     Ok(DicomFile { dataset, transfer_syntax, pixel_data, document, warnings })
 }
 
+/// Whether a file that begins so may be one of DICOM, with or without preamble: of 132 bytes, or as many as
+/// there are.
+pub fn may_be_dicom(beginning: &[u8]) -> bool {
+    dataset_start(beginning).is_ok()
+}
+
 /// Where the meta group or, without one, the data set begins.
 fn dataset_start(file: &[u8]) -> Result<usize> {
     if file.get(128..132) == Some(b"DICM".as_slice()) {

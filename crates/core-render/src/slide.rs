@@ -18,7 +18,7 @@ use crate::error::{RenderError, Result};
 use crate::frame::FileFrames;
 use crate::geometry::Plan;
 use crate::limits::Limits;
-use crate::part10;
+use crate::part10::{self, DicomFile};
 use crate::segmentation::srgb_of_cielab;
 use crate::source::{Canvas, Mosaic, Source, Tile};
 use crate::spec::Framing;
@@ -585,7 +585,12 @@ impl SlideFile {
         }
         let file = part10::read(file, limits)?;
         let Some(slide) = Slide::of(&file.dataset) else { return Ok(None) };
-        Ok(Some(Self { slide, frames: FileFrames::open(file, limits)? }))
+        Self::of(slide, file, limits).map(Some)
+    }
+
+    /// The same of a file that was taken apart.
+    pub(crate) fn of(slide: Slide, file: DicomFile, limits: &Limits) -> Result<Self> {
+        Ok(Self { slide, frames: FileFrames::open(file, limits)? })
     }
 
     /// The slide.

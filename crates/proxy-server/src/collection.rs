@@ -317,6 +317,9 @@ async fn units_of(
         (Category::PresentationState, _) => units_of_state(asked, opened, made).await,
         (_, Some(frames)) => Ok(units_of_frames(opened, frames.into_iter(), made, None)),
         (Category::MultiFrame(count), None) => {
+            // It is opened ahead of its place: what waits there must hold no memory that frames before
+            // it may wait for.
+            opened.forget_early();
             Ok(units_of_frames(opened, (1..=count).filter_map(FrameNumber::new), made, None))
         }
         _ => Ok(one_unit(Subject::new(opened), made)),

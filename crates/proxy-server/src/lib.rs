@@ -60,3 +60,4 @@ pub use config::{
 pub use cors::Origins;
 pub use shutdown::requested as shutdown_requested;
 pub use upstream::UpstreamSetupError;
+pub use workers::isolation;

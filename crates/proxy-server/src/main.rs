@@ -5,7 +5,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{Failure, config, demo, doctor, render, serve, worker};
+use commands::{Failure, config, demo, doctor, render, serve, thumbnails, worker};
 
 /// A rendering proxy for DICOMweb: pictures of every study, in front of any archive.
 #[derive(Parser)]
@@ -23,6 +23,8 @@ enum Command {
     Demo(demo::Demo),
     /// Render one DICOM file to a picture
     Render(render::Render),
+    /// Draw thumbnails of files and folders
+    Thumbnails(thumbnails::Thumbnails),
     /// Examine an archive: what it accepts, how fast it is, whether thumbnails of it can work
     Doctor(doctor::Doctor),
     /// Print the configuration in effect, or check a file
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Render(args) => render::run(&args),
+        Command::Thumbnails(args) => thumbnails::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args),
         Command::RenderWorker(args) => worker::run(&args),

@@ -11,6 +11,7 @@
 //! - Where an archive does not give frames, or not enough beside them, the whole object is fetched
 //!   after all (R7.8), bounded by `max_source_bytes`.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use core_render::{
 };
 use dicom_object::InMemDicomObject;
 use dicomweb_types::{FrameNumber, InstancePath};
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::OnceCell;
 use wadors_client::{
     BulkDataRef, Caller, Client, Frame, InstanceAnswer, Metadata, SizeLimit, UpstreamError,
@@ -94,7 +95,7 @@ pub(crate) struct Opened {
     /// How long it took.
     pub(crate) took: Duration,
     /// The frame that was asked for together with the metadata.
-    early: Option<Early>,
+    early: Mutex<Option<Early>>,
     /// The whole object, where it had to be fetched after all.
     whole: OnceCell<Bytes>,
 }
@@ -152,7 +153,7 @@ impl Opened {
 
     fn new(path: &InstancePath, held: Held, category: Category, early: Option<Early>) -> Self {
         let (path, whole, took) = (path.clone(), OnceCell::new(), Duration::ZERO);
-        Self { path, held, category, took, early, whole }
+        Self { path, held, category, took, early: Mutex::new(early), whole }
     }
 
     /// Whether the whole object is at hand.
@@ -162,12 +163,22 @@ impl Opened {
 
     /// Whether what it is drawn from is at hand.
     fn has_pixels(&self) -> bool {
-        matches!(self.held, Held::File { .. }) || self.early.is_some()
+        matches!(self.held, Held::File { .. }) || self.lock_early().is_some()
     }
 
     /// The frame that came together with the metadata, if it is this one.
     fn early(&self, frame: FrameNumber) -> Option<std::result::Result<Frame, UpstreamError>> {
-        self.early.as_ref().filter(|early| early.frame == frame).map(|early| early.pixels.clone())
+        let early = self.lock_early();
+        early.as_ref().filter(|early| early.frame == frame).map(|early| early.pixels.clone())
+    }
+
+    /// Lets go of that frame, and of the memory it takes.
+    pub(crate) fn forget_early(&self) {
+        self.lock_early().take();
+    }
+
+    fn lock_early(&self) -> MutexGuard<'_, Option<Early>> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -225,9 +236,21 @@ impl Fetch<'_> {
         }
     }
 
-    /// Memory for so many bytes, once there is some.
+    /// Memory for so many bytes, once there is some. Objects may claim any size; more than the limit is
+    /// never fetched.
     async fn hold(&self, bytes: u64) -> Option<Hold> {
+        let bytes = bytes.min(self.limits.source_bytes);
         self.holds.of(bytes, &self.upstream.large_calls).await
+    }
+
+    /// Memory for more of an object that may hold some already: that is let go before it is waited for,
+    /// or requests would wait for each other.
+    async fn hold_more(&self, opened: &Opened, bytes: u64) -> Option<Hold> {
+        if let Some(hold) = self.hold(bytes).now_or_never() {
+            return hold;
+        }
+        opened.forget_early();
+        self.hold(bytes).await
     }
 
     /// A frame, within the memory for what is fetched.
@@ -490,7 +513,7 @@ impl Fetch<'_> {
                         fetched.map(|f| Frame { bytes: hold.keep(f.bytes), ..f })
                     }
                     None => {
-                        let own = self.hold(frame_size(&metadata.dataset)).await;
+                        let own = self.hold_more(opened, frame_size(&metadata.dataset)).await;
                         self.held_frame(frame, own.as_ref()).await
                     }
                 },
@@ -516,7 +539,7 @@ impl Fetch<'_> {
         let delays = frame_delays(opened.dataset(), frames);
         // All at once: many animations that hold a part each would wait for each other.
         let all = frame_size(opened.dataset()).saturating_mul(frames.len() as u64);
-        let hold = if opened.is_in_hand() { None } else { self.hold(all).await };
+        let hold = if opened.is_in_hand() { None } else { self.hold_more(opened, all).await };
         let ask = |frame| self.frame_of(opened, frame, hold.as_ref());
         let mut answers = stream::iter(frames.iter().copied().map(ask)).buffered(AT_ONCE);
         let (mut encoded, mut sum) = (Vec::new(), 0);

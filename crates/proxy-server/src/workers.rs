@@ -184,12 +184,16 @@ pub(crate) fn source_share(memory: u64) -> u64 {
     memory / 4
 }
 
-fn isolation(config: &Config) -> Result<Isolation, StartError> {
+/// Where pictures are drawn, as configured.
+///
+/// # Errors
+/// That this program does not know where it is itself.
+pub fn isolation(config: &Config) -> Result<Isolation, StartError> {
     if config.isolation == IsolationKind::Thread {
         return Ok(Isolation::Thread);
     }
     let mut words = config.render_worker.iter();
-    let command = match words.next() {
+    let mut command = match words.next() {
         Some(program) => {
             WorkerCommand { program: PathBuf::from(program), arguments: words.cloned().collect() }
         }
@@ -198,6 +202,10 @@ fn isolation(config: &Config) -> Result<Isolation, StartError> {
             arguments: vec!["render-worker".to_owned()],
         },
     };
+    // A worker has no search path to find it in.
+    let ffmpeg =
+        core_render::ffmpeg().and_then(|program| program.into_os_string().into_string().ok());
+    command.arguments.extend(ffmpeg.map(|program| format!("--ffmpeg={program}")));
     Ok(Isolation::Process(command))
 }
 

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use crate::codec::{Decoded, Encoded, SampleSpace};
@@ -22,6 +22,10 @@ use crate::pixel::cells::{BitLayout, Cells};
 /// Address space in KiB (a frame of 8K video takes less than a quarter), seconds of processor time, open
 /// files, no core.
 const BOUNDS: &str = "ulimit -v 2097152 && ulimit -t 30 && ulimit -n 32 && ulimit -c 0";
+
+/// The memory of its data is bounded with its addresses: not by what this process allows itself for the
+/// picture at hand.
+const DATA: &str = "ulimit -S -d \"$(ulimit -H -d)\"";
 
 /// What this process itself was started with is closed: Rust's own descriptors are not handed on, but
 /// those of whoever started it would be.
@@ -133,7 +137,7 @@ impl Ffmpeg {
 /// The script that runs a program within its bounds.
 fn cage(most_in_files: u64) -> String {
     let blocks = most_in_files / FILE_BLOCK;
-    format!("{BOUNDS} && ulimit -f {blocks} && {CLOSED} && exec \"$0\" \"$@\"")
+    format!("{DATA} && {BOUNDS} && ulimit -f {blocks} && {CLOSED} && exec \"$0\" \"$@\"")
 }
 
 /// Whether a process ends by itself and well; one that takes longer than `patience` is killed.
@@ -183,11 +187,25 @@ fn failed(error: impl std::fmt::Display) -> RenderError {
     RenderError::decode("video", error)
 }
 
-/// The program, if it is in the search path.
-pub(crate) fn ffmpeg() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
+/// Where the program is searched for without a search path.
+const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The program that frames of videos are decoded by: the one that [`use_ffmpeg`] names, else the first in
+/// the search path.
+pub fn ffmpeg() -> Option<PathBuf> {
+    if let Some(named) = NAMED.get() {
+        return Some(named.clone());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| USUAL_PATH.into());
     std::env::split_paths(&path).map(|folder| folder.join("ffmpeg")).find(|file| file.is_file())
 }
+
+/// Names the program for the rest of this process, which may have no search path. The first word counts.
+pub fn use_ffmpeg(program: PathBuf) {
+    NAMED.get_or_init(|| program);
+}
+
+static NAMED: OnceLock<PathBuf> = OnceLock::new();
 
 #[cfg(test)]
 mod tests {

@@ -63,6 +63,8 @@ fn open(folder: &Path) -> Result<FolderOrigin, Failure> {
 }
 
 async fn both(args: &Demo, origin: FolderOrigin, what: &str) -> Outcome {
+    // Who finds the port open may ask to leave at once.
+    let shutdown = proxy_server::shutdown_requested();
     let archive = TcpListener::bind(("127.0.0.1", 0)).await.map_err(work)?;
     let upstream = format!("http://{}", archive.local_addr().map_err(work)?);
     let config = config(args, &upstream)?;
@@ -85,8 +87,7 @@ async fn both(args: &Demo, origin: FolderOrigin, what: &str) -> Outcome {
         let _ = stopped.await;
     });
     let proxy = async {
-        let outcome =
-            proxy_server::serve(config, listeners, proxy_server::shutdown_requested()).await;
+        let outcome = proxy_server::serve(config, listeners, shutdown).await;
         drop(stop);
         outcome
     };

@@ -5,6 +5,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod render;
 pub(crate) mod serve;
+pub(crate) mod thumbnails;
 pub(crate) mod worker;
 
 use std::io::IsTerminal;

@@ -31,9 +31,11 @@ pub(crate) fn run(args: &Serve) -> Outcome {
         return Err(ServeError::NoUpstream.into());
     }
     super::run_to_end(async {
+        // Who finds the port open may ask to leave at once.
+        let shutdown = proxy_server::shutdown_requested();
         let listeners = Listeners::bind(&config).await?;
         announce(&config, &listeners);
-        proxy_server::serve(config, listeners, proxy_server::shutdown_requested()).await?;
+        proxy_server::serve(config, listeners, shutdown).await?;
         Ok(())
     })
 }
@@ -50,7 +52,7 @@ pub(super) fn announce(config: &Config, listeners: &Listeners) {
         }
     }
     if let Some(Ok(address)) = listeners.admin.as_ref().map(tokio::net::TcpListener::local_addr) {
-        println!("admin: listening on http://{address}/ (/healthz, /readyz)");
+        println!("admin: listening on http://{address}/ (/healthz, /readyz, /metrics)");
     }
 }
 

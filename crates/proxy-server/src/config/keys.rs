@@ -41,7 +41,7 @@ pub(super) const KEYS: &[Key<Config>] = &[
     },
     Key {
         name: "admin_listen",
-        about: "Where /healthz (this process) and /readyz (the archive answers) are served. Keep it private.",
+        about: "Where /healthz (this process), /readyz (the archive answers) and /metrics are served. Keep it private.",
         set: |c, text| put(&mut c.admin_listen, address(text)),
         show: |c| quoted(c.admin_listen),
     },
