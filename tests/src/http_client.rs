@@ -13,6 +13,15 @@ const HANG: Duration = Duration::from_secs(60);
 
 /// A client that shows answers as they are.
 pub fn client() -> reqwest::Client {
+    within(HANG)
+}
+
+/// The same where hundreds wait for their turn.
+pub fn patient_client() -> reqwest::Client {
+    within(HANG * 5)
+}
+
+fn within(time: Duration) -> reqwest::Client {
     static PROVIDER: Once = Once::new();
     PROVIDER.call_once(|| {
         // A second test of the same process finds it installed: nothing to report.
@@ -21,7 +30,7 @@ pub fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .timeout(HANG)
+        .timeout(time)
         .build()
         .expect("a plain HTTP client can be built")
 }

@@ -36,7 +36,7 @@ pub use browser::{Browser, Loaded};
 pub use corpus::{Corpus, Entry, Expected, Outcome, Reference};
 pub use dicom::TestImage;
 pub use fault::Fault;
-pub use http_client::{Reply, client, parts, raw_exchange};
+pub use http_client::{Reply, client, parts, patient_client, raw_exchange};
 pub use multipart::{Part, PartReader, strict_parts};
 pub use object::{EXPLICIT_LITTLE_ENDIAN, Object, Place};
 pub use orthanc::Orthanc;

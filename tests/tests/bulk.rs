@@ -212,6 +212,35 @@ fn a_dicomdir_names_its_files() {
     assert_eq!(files(&dir.path().join("all")), all);
 }
 
+/// Four tiles of 8 × 8 pixels that make a slide of 16 × 16.
+fn slide(flavour: &str) -> Vec<u8> {
+    let class = "1.2.840.10008.5.1.4.1.1.77.1.6";
+    let side = 16_u32.to_le_bytes();
+    let tiles = [[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]];
+    let pixels: Vec<u8> = tiles.iter().flat_map(|colour| colour.repeat(64)).collect();
+    Object::new(&Place::new(1, 2, 3), class, "SM")
+        .text(0x0008_0008, "CS", &format!(r"ORIGINAL\PRIMARY\{flavour}\NONE"))
+        .matrix(8, 8, "RGB")
+        .text(0x0028_0008, "IS", "4")
+        .text(0x0020_9311, "CS", "TILED_FULL")
+        .bytes(0x0048_0006, "UL", &side)
+        .bytes(0x0048_0007, "UL", &side)
+        .pixels(&pixels)
+        .file(EXPLICIT_LITTLE_ENDIAN)
+}
+
+#[test]
+fn a_slide_is_shown_as_a_whole_and_its_label_never() {
+    let dir = folder();
+    write(dir.path(), "in/volume", &slide("VOLUME"));
+    write(dir.path(), "in/label", &slide("LABEL"));
+    let done = thumbnails(dir.path(), &["in", "--out", "out"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("1 thumbnails, 1 cards"), "{}", done.stderr);
+    let size = |name: &str| jpeg_size(&std::fs::read(dir.path().join(name)).unwrap());
+    assert_eq!((size("out/volume.jpg"), size("out/label.jpg")), (Some((16, 16)), Some((256, 256))));
+}
+
 #[test]
 fn every_file_of_the_corpus_has_an_outcome() {
     let Some(corpus) = Corpus::find_or_say("thumbnails of the corpus") else { return };

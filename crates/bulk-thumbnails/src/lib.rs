@@ -34,7 +34,7 @@ use crate::place::Place;
 pub use crate::report::Report;
 use crate::tally::Outcome;
 pub use crate::tally::{Counts, Example, FailureKind, Tally};
-use crate::walk::{Found, Walk};
+use crate::walk::{Found, Roots, Unreadable};
 
 /// What is to be done, and how.
 #[derive(Clone, Debug)]
@@ -86,28 +86,19 @@ pub enum BulkError {
 /// # Errors
 /// Why nothing could be done; what fails of a file is counted in `tally`.
 pub fn run(settings: &Settings, tally: &Arc<Tally>) -> Result<(), BulkError> {
+    let roots = Roots::of(&settings.paths)?;
     let bulk = Bulk::start(settings, tally.clone())?;
-    for found in Walk::new(&settings.paths, &bulk.out, &settings.limits)? {
+    bulk.count_aside(roots.clone());
+    for found in roots.walk(&bulk.out, &bulk.limits) {
         match found {
             Ok(found) => bulk.take(&found),
-            Err(unreadable) => {
-                bulk.tally.count(&unreadable.path, None, Outcome::unreadable(&unreadable.error))
+            Err(Unreadable { path, error }) => {
+                bulk.tally.count(&path, None, Outcome::unreadable(&error));
             }
         }
     }
     bulk.ahead.until_empty();
     Ok(())
-}
-
-/// Counts the files in a thread of its own, while they are drawn.
-fn count_aside(settings: &Settings, out: PathBuf, tally: Arc<Tally>) {
-    let (paths, limits) = (settings.paths.clone(), settings.limits);
-    // Without it there is no time left to be told, and nothing else is missing.
-    let _ = thread::Builder::new().name("counting".to_owned()).spawn(move || {
-        if let Ok(walk) = Walk::new(&paths, &out, &limits) {
-            tally.found(walk.count() as u64);
-        }
-    });
 }
 
 struct Bulk {
@@ -124,7 +115,6 @@ impl Bulk {
         let failed = |error| BulkError::Out { path: settings.out.clone(), error };
         std::fs::create_dir_all(&settings.out).map_err(failed)?;
         let out = settings.out.canonicalize().map_err(failed)?;
-        count_aside(settings, out.clone(), tally.clone());
         let for_reading = settings.memory / 4;
         let pool = Pool::start(render_pool::Settings {
             workers: settings.jobs,
@@ -145,6 +135,15 @@ impl Bulk {
             ahead: Arc::new(Ahead::new(for_reading)),
             tally,
         })
+    }
+
+    /// Counts the files in a thread of its own, while they are drawn.
+    fn count_aside(&self, roots: Roots) {
+        let (walk, tally) = (roots.walk(&self.out, &self.limits), self.tally.clone());
+        // Without it there is no time left to be told, and nothing else is missing.
+        let _ = thread::Builder::new()
+            .name("counting".to_owned())
+            .spawn(move || tally.found(walk.count() as u64));
     }
 
     /// Reads a file, unless it has its thumbnail already, and hands it to the workers.
@@ -180,7 +179,7 @@ impl Bulk {
         let instead = instead.map(|card| self.job(Source::Card(card)));
         let tally = self.tally.clone();
         let task = Task { job, want: Want::Picture };
-        let submission = Submission { task, need, class: Class::Bulk, deadline: None };
+        let submission = Submission { task, need, class: Class::Bulk };
         let ticket = self.pool.submit(submission, move |drawn| {
             let outcome = match (drawn, instead) {
                 (Ok(Drawn { answer: Answer::Picture(picture), .. }), _) => {

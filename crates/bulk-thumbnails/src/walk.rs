@@ -29,7 +29,11 @@ pub(crate) struct Unreadable {
     pub(crate) error: io::Error,
 }
 
-/// Goes through paths in the order they are given in, and through folders as they come.
+/// Paths that are there, in the order they were given in.
+#[derive(Clone, Debug)]
+pub(crate) struct Roots(Vec<Root>);
+
+/// Goes through roots one after the other, and through folders as they come.
 ///
 /// Links within folders are not followed: they could lead out of them, or round in circles.
 #[derive(Debug)]
@@ -41,7 +45,7 @@ pub(crate) struct Walk {
     limits: Limits,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Root {
     path: PathBuf,
     /// What precedes the names of its files.
@@ -64,12 +68,10 @@ struct Folder {
 
 type Item = Result<Found, Unreadable>;
 
-impl Walk {
-    /// What is found under these paths, beside the folder `out`, which is absolute.
-    ///
+impl Roots {
     /// # Errors
     /// A path that is not there.
-    pub(crate) fn new(paths: &[PathBuf], out: &Path, limits: &Limits) -> Result<Self, BulkError> {
+    pub(crate) fn of(paths: &[PathBuf]) -> Result<Self, BulkError> {
         let (mut labels, mut roots) = (Labels::default(), Vec::new());
         for path in paths {
             let failed = |error| BulkError::Path { path: path.clone(), error };
@@ -78,9 +80,16 @@ impl Walk {
             let label = if is_alone { PathBuf::new() } else { labels.of(path) };
             roots.push(Root { path: path.clone(), label });
         }
-        Ok(Self { roots: roots.into_iter(), root: None, out: out.to_owned(), limits: *limits })
+        Ok(Self(roots))
     }
 
+    /// What is found under them, beside the folder `out`, which is absolute.
+    pub(crate) fn walk(self, out: &Path, limits: &Limits) -> Walk {
+        Walk { roots: self.0.into_iter(), root: None, out: out.to_owned(), limits: *limits }
+    }
+}
+
+impl Walk {
     fn open(&self, root: Root) -> Result<Under, Unreadable> {
         let Root { path, label } = root;
         if path.is_dir() {
@@ -89,17 +98,16 @@ impl Walk {
                 Err(error) => Err(Unreadable { path, error }),
             };
         }
-        if is_dicomdir(&path) {
-            if let Some(files) = dicomdir::files_of(&path, &self.limits) {
-                let folder = path.parent().unwrap_or(Path::new(""));
-                let found = |name: PathBuf| Found {
-                    file: dicomdir::found_below(folder, &name),
-                    name: label.join(name),
-                    is_named: true,
-                };
-                let found: Vec<Found> = files.into_iter().map(found).collect();
-                return Ok(Under::Listed(found.into_iter()));
-            }
+        let named = if is_dicomdir(&path) { dicomdir::files_of(&path, &self.limits) } else { None };
+        if let Some(files) = named {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let found = |name: PathBuf| Found {
+                file: dicomdir::found_below(folder, &name),
+                name: label.join(name),
+                is_named: true,
+            };
+            let found: Vec<Found> = files.into_iter().map(found).collect();
+            return Ok(Under::Listed(found.into_iter()));
         }
         Ok(Under::File(Some(Found { file: path, name: label, is_named: true })))
     }
@@ -215,7 +223,7 @@ mod tests {
     fn names(dir: &Path, paths: &[&str]) -> Vec<String> {
         let out = dir.join("out").canonicalize().unwrap();
         let paths: Vec<PathBuf> = paths.iter().map(|path| dir.join(path)).collect();
-        let walk = Walk::new(&paths, &out, &Limits::default()).unwrap();
+        let walk = Roots::of(&paths).unwrap().walk(&out, &Limits::default());
         let mut names: Vec<String> =
             walk.map(|found| found.unwrap().name.to_str().unwrap().to_owned()).collect();
         names.sort();
@@ -242,7 +250,7 @@ mod tests {
     fn a_path_that_is_not_there_is_an_error() {
         let dir = tree();
         let paths = [dir.path().join("a"), dir.path().join("nowhere")];
-        let error = Walk::new(&paths, dir.path(), &Limits::default()).unwrap_err();
+        let error = Roots::of(&paths).unwrap_err();
         assert!(error.to_string().contains("nowhere"), "{error}");
     }
 

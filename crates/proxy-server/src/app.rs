@@ -122,7 +122,8 @@ impl App {
         }
         let upstreams = Upstreams::new(&config)?;
         let workers = Workers::start(&config)?;
-        let holds = Holds::new(workers::source_share(config.render_memory));
+        let for_sources = workers::source_share(config.render_memory);
+        let holds = Holds::new(for_sources, workers::patience(&config));
         let page =
             Page::new(upstreams.iter().map(|upstream| (&*upstream.name, &upstream.base_path)));
         Ok(Self { config, upstreams, workers, holds, page })

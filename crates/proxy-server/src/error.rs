@@ -81,6 +81,7 @@ impl ServerError {
             SourceError::Upstream(error) => Self::Upstream(error),
             SourceError::Render(error) => Self::Render { error, level },
             SourceError::StateHasNoFrames => Self::StateHasNoFrames,
+            SourceError::Overloaded(error) => Self::Overloaded(error),
             SourceError::Poisonous { left } => Self::Poisonous { left },
         }
     }
@@ -89,6 +90,7 @@ impl ServerError {
         match error {
             WorkError::Render(error) => Self::Render { error, level },
             WorkError::Broke => Self::Broke,
+            WorkError::Overloaded(error) => Self::Overloaded(error),
             WorkError::Pool(error) => match error {
                 render_pool::WorkError::Lost { stage, .. } => Self::WorkerLost { error, stage },
                 render_pool::WorkError::TooLarge { .. } => Self::TooLarge(error),

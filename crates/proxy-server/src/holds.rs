@@ -5,10 +5,14 @@
 //! half of the calls that an archive takes at once: so that a thumbnail of a small image never waits for
 //! mammograms.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::workers::Overloaded;
 
 /// What the shares are counted in.
 const UNIT: u64 = 64 << 10;
@@ -24,6 +28,9 @@ const UNKNOWN: u64 = 16 << 20;
 pub(crate) struct Holds {
     small: Share,
     large: Share,
+    /// How long one may be waited for.
+    patience: Duration,
+    refused: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -57,13 +64,29 @@ struct Held {
 
 impl Holds {
     /// Shares of so many bytes.
-    pub(crate) fn new(bytes: u64) -> Self {
+    pub(crate) fn new(bytes: u64, patience: Duration) -> Self {
         let small = bytes / 4;
-        Self { small: Share::new(small), large: Share::new(bytes - small) }
+        let [small, large] = [small, bytes - small].map(Share::new);
+        Self { small, large, patience, refused: AtomicU64::new(0) }
     }
 
     /// A share for a source of at most so many bytes, once there is one.
-    pub(crate) async fn of(&self, bytes: u64, large_calls: &Arc<Semaphore>) -> Option<Hold> {
+    ///
+    /// # Errors
+    /// There was none for so long that the request is better made again later.
+    pub(crate) async fn of(
+        &self,
+        bytes: u64,
+        large_calls: &Arc<Semaphore>,
+    ) -> Result<Hold, Overloaded> {
+        let hold = tokio::time::timeout(self.patience, self.once_there_is(bytes, large_calls));
+        hold.await.ok().flatten().ok_or_else(|| {
+            self.refused.fetch_add(1, Relaxed);
+            Overloaded
+        })
+    }
+
+    async fn once_there_is(&self, bytes: u64, large_calls: &Arc<Semaphore>) -> Option<Hold> {
         // Nothing closes a semaphore of ours.
         if bytes <= SMALL {
             let units = self.small.units(bytes);
@@ -74,6 +97,11 @@ impl Holds {
         let units = self.large.units(bytes);
         let units = self.large.units.clone().acquire_many_owned(units).await.ok()?;
         Some(Hold::new(units, Some(call)))
+    }
+
+    /// How often there was none.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 
     /// A share for a source of which nothing is known, if there is one at once.
@@ -124,15 +152,19 @@ mod tests {
 
     use super::*;
 
+    fn holds() -> Holds {
+        Holds::new(64 << 20, Duration::from_secs(60))
+    }
+
     fn calls(n: usize) -> Arc<Semaphore> {
         Arc::new(Semaphore::new(n))
     }
 
-    #[test]
-    fn a_share_is_held_as_long_as_its_bytes_are_there() {
-        let (holds, calls) = (Holds::new(64 << 20), calls(8));
-        let large = || holds.of(40 << 20, &calls).now_or_never().flatten();
-        let bytes = large().unwrap().keep(Bytes::from_static(b"pixels"));
+    #[tokio::test]
+    async fn a_share_is_held_as_long_as_its_bytes_are_there() {
+        let (holds, calls) = (holds(), calls(8));
+        let large = || holds.of(40 << 20, &calls).now_or_never();
+        let bytes = large().unwrap().unwrap().keep(Bytes::from_static(b"pixels"));
         let part = bytes.slice(1..3);
         drop(bytes);
         assert!(large().is_none());
@@ -140,32 +172,42 @@ mod tests {
         assert!(large().is_some());
     }
 
-    #[test]
-    fn what_turns_out_to_be_small_is_held_as_small() {
-        let (holds, calls) = (Holds::new(64 << 20), calls(1));
+    #[tokio::test]
+    async fn what_turns_out_to_be_small_is_held_as_small() {
+        let (holds, calls) = (holds(), calls(1));
         let hold = holds.of_unknown(&calls).unwrap();
         assert!(holds.of_unknown(&calls).is_none());
         let _bytes = hold.keep_only(Bytes::from_static(b"pixels"));
-        assert!(holds.of(40 << 20, &calls).now_or_never().flatten().is_some());
+        assert!(holds.of(40 << 20, &calls).now_or_never().is_some());
     }
 
-    #[test]
-    fn small_sources_do_not_wait_for_large_ones() {
-        let (holds, calls) = (Holds::new(64 << 20), calls(2));
-        let _large = holds.of(48 << 20, &calls).now_or_never().flatten().unwrap();
+    #[tokio::test]
+    async fn small_sources_do_not_wait_for_large_ones() {
+        let (holds, calls) = (holds(), calls(2));
+        let _large = holds.of(48 << 20, &calls).now_or_never().unwrap().unwrap();
         assert!(holds.of_unknown(&calls).is_none());
         let small: Vec<Hold> =
-            (0..8).map(|_| holds.of(2 << 20, &calls).now_or_never().flatten().unwrap()).collect();
+            (0..8).map(|_| holds.of(2 << 20, &calls).now_or_never().unwrap().unwrap()).collect();
         assert!(holds.of(2 << 20, &calls).now_or_never().is_none());
         drop(small);
     }
 
-    #[test]
-    fn what_is_larger_than_all_there_is_takes_all_of_it() {
-        let (holds, calls) = (Holds::new(64 << 20), calls(2));
-        let hold = holds.of(1 << 40, &calls).now_or_never().flatten().unwrap();
+    #[tokio::test]
+    async fn what_is_larger_than_all_there_is_takes_all_of_it() {
+        let (holds, calls) = (holds(), calls(2));
+        let hold = holds.of(1 << 40, &calls).now_or_never().unwrap().unwrap();
         assert!(holds.of(3 << 20, &calls).now_or_never().is_none());
         drop(hold);
-        assert!(holds.of(3 << 20, &calls).now_or_never().flatten().is_some());
+        assert!(holds.of(3 << 20, &calls).now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_waits_too_long_is_refused() {
+        let (holds, calls) = (Holds::new(64 << 20, Duration::from_millis(5)), calls(1));
+        let all = holds.of(u64::MAX, &calls).await.unwrap();
+        assert!(holds.of(3 << 20, &calls).await.is_err());
+        assert_eq!(holds.refused(), 1);
+        drop(all);
+        assert!(holds.of(3 << 20, &calls).await.is_ok());
     }
 }

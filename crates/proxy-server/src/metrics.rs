@@ -14,9 +14,14 @@ pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8"
 pub(crate) fn text(app: &App) -> String {
     let pool = app.workers.snapshot();
     let (under_way, refused) = app.workers.requests();
+    let refused = refused + app.holds.refused();
     let mut page = Page::default();
     page.gauge("requests_in_progress", "Requests for pictures under way.", under_way as u64);
-    page.counter("requests_rejected_total", "Requests answered 503 for want of a place.", refused);
+    page.counter(
+        "requests_rejected_total",
+        "Requests answered 503 for want of a place or a turn.",
+        refused,
+    );
     page.gauge("queue_depth", "Pictures that wait for a worker.", pool.waiting);
     page.gauge("workers", "Workers, the one for small pictures among them.", pool.workers);
     page.gauge("workers_busy", "Workers that draw.", pool.busy);

@@ -35,6 +35,7 @@ use crate::pace::{Size, Way};
 use crate::route::Kind;
 use crate::slide::{self, Image};
 use crate::upstream::Upstream;
+use crate::workers::Overloaded;
 
 /// Up to here an instance of one frame may be fetched whole.
 pub(crate) const SMALL: u64 = 32 << 20;
@@ -65,6 +66,8 @@ pub(crate) enum SourceError {
     /// R2.11.
     #[error("a presentation state has no frames; ask for the instance itself")]
     StateHasNoFrames,
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// A worker was lost over it not long ago.
     #[error("drawing this object ended a worker not long ago")]
     Poisonous { left: Duration },
@@ -204,7 +207,7 @@ impl Fetch<'_> {
         let content = self.upstream.known.of(&self.path.instance);
         let mut plan = self.plan(content, wanted);
         let hold = match plan {
-            Plan::Whole | Plan::Parts(_) => self.hold_for(content).await,
+            Plan::Whole | Plan::Parts(_) => self.hold_for(content).await?,
             Plan::Metadata => None,
         };
         if hold.is_none() {
@@ -229,23 +232,23 @@ impl Fetch<'_> {
 
     /// Memory for what is fetched of an object. `None` where nothing is known of it and there is none at
     /// once: its metadata, which take none, tell how much it is.
-    async fn hold_for(&self, content: Option<Content>) -> Option<Hold> {
-        match content.and_then(bytes_of_frame) {
-            Some(bytes) => self.hold(bytes).await,
+    async fn hold_for(&self, content: Option<Content>) -> Result<Option<Hold>> {
+        Ok(match content.and_then(bytes_of_frame) {
+            Some(bytes) => Some(self.hold(bytes).await?),
             None => self.holds.of_unknown(&self.upstream.large_calls),
-        }
+        })
     }
 
     /// Memory for so many bytes, once there is some. Objects may claim any size; more than the limit is
     /// never fetched.
-    async fn hold(&self, bytes: u64) -> Option<Hold> {
+    async fn hold(&self, bytes: u64) -> Result<Hold> {
         let bytes = bytes.min(self.limits.source_bytes);
-        self.holds.of(bytes, &self.upstream.large_calls).await
+        Ok(self.holds.of(bytes, &self.upstream.large_calls).await?)
     }
 
     /// Memory for more of an object that may hold some already: that is let go before it is waited for,
     /// or requests would wait for each other.
-    async fn hold_more(&self, opened: &Opened, bytes: u64) -> Option<Hold> {
+    async fn hold_more(&self, opened: &Opened, bytes: u64) -> Result<Hold> {
         if let Some(hold) = self.hold(bytes).now_or_never() {
             return hold;
         }
@@ -257,13 +260,10 @@ impl Fetch<'_> {
     async fn held_frame(
         &self,
         frame: FrameNumber,
-        hold: Option<&Hold>,
+        hold: &Hold,
     ) -> std::result::Result<Frame, UpstreamError> {
         let fetched = self.client().frame(self.path, frame, self.caller).await?;
-        Ok(match hold {
-            Some(hold) => Frame { bytes: hold.keep_only(fetched.bytes), ..fetched },
-            None => fetched,
-        })
+        Ok(Frame { bytes: hold.keep_only(fetched.bytes), ..fetched })
     }
 
     fn plan(&self, content: Option<Content>, wanted: Option<FrameNumber>) -> Plan {
@@ -350,8 +350,8 @@ impl Fetch<'_> {
         };
         let frame = wanted.unwrap_or_else(|| self.standing_for(&metadata.dataset));
         let early = if self.shows(&metadata, frame, wanted) {
-            let hold = self.hold(frame_size(&metadata.dataset)).await;
-            let pixels = self.held_frame(frame, hold.as_ref()).await;
+            let hold = self.hold(frame_size(&metadata.dataset)).await?;
+            let pixels = self.held_frame(frame, &hold).await;
             Some(Early { frame, pixels })
         } else {
             None
@@ -367,7 +367,7 @@ impl Fetch<'_> {
         wanted: Option<FrameNumber>,
         hold: &Hold,
     ) -> Result<Opened> {
-        let mut pixels = Box::pin(self.held_frame(guess, Some(hold)));
+        let mut pixels = Box::pin(self.held_frame(guess, hold));
         let mut metadata = std::pin::pin!(self.client().metadata(self.path, self.caller));
         let mut came = None;
         let metadata = loop {
@@ -513,8 +513,8 @@ impl Fetch<'_> {
                         fetched.map(|f| Frame { bytes: hold.keep(f.bytes), ..f })
                     }
                     None => {
-                        let own = self.hold_more(opened, frame_size(&metadata.dataset)).await;
-                        self.held_frame(frame, own.as_ref()).await
+                        let own = self.hold_more(opened, frame_size(&metadata.dataset)).await?;
+                        self.held_frame(frame, &own).await
                     }
                 },
             };
@@ -539,7 +539,8 @@ impl Fetch<'_> {
         let delays = frame_delays(opened.dataset(), frames);
         // All at once: many animations that hold a part each would wait for each other.
         let all = frame_size(opened.dataset()).saturating_mul(frames.len() as u64);
-        let hold = if opened.is_in_hand() { None } else { self.hold_more(opened, all).await };
+        let hold =
+            if opened.is_in_hand() { None } else { Some(self.hold_more(opened, all).await?) };
         let ask = |frame| self.frame_of(opened, frame, hold.as_ref());
         let mut answers = stream::iter(frames.iter().copied().map(ask)).buffered(AT_ONCE);
         let (mut encoded, mut sum) = (Vec::new(), 0);
@@ -568,8 +569,8 @@ impl Fetch<'_> {
     pub(crate) async fn described(&self, metadata: Metadata) -> Result<Source> {
         let frame = representative_frame(&metadata.dataset);
         let metadata = self.complete(metadata).await;
-        let hold = self.hold(frame_size(&metadata.dataset)).await;
-        let pixels = self.held_frame(frame, hold.as_ref()).await;
+        let hold = self.hold(frame_size(&metadata.dataset)).await?;
+        let pixels = self.held_frame(frame, &hold).await;
         match assemble(&metadata, pixels, frame)? {
             Some(source) => Ok(source),
             None => {

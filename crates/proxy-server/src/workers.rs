@@ -25,6 +25,8 @@ pub(crate) struct Workers {
     places: Arc<Semaphore>,
     all_places: usize,
     refused: AtomicU64,
+    /// How long a picture may wait for a worker.
+    patience: Duration,
     /// For work that is none of drawing.
     others: Arc<Semaphore>,
 }
@@ -36,7 +38,7 @@ pub(crate) struct Place {
     _place: Arc<OwnedSemaphorePermit>,
 }
 
-/// All places are taken.
+/// All places are taken, or there was no turn within the time that a request may wait for one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("too many pictures are being drawn")]
 pub(crate) struct Overloaded;
@@ -58,6 +60,8 @@ pub(crate) enum WorkError {
     Render(#[from] RenderError),
     #[error(transparent)]
     Pool(render_pool::WorkError),
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
     /// A defect of ours.
     #[error("drawing the picture failed unexpectedly")]
     Broke,
@@ -93,17 +97,20 @@ impl Workers {
             places: Arc::new(Semaphore::new(all_places)),
             all_places,
             refused: AtomicU64::new(0),
+            patience: patience(config),
             others: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
         })
     }
 
     /// A place, if there is one.
     pub(crate) fn admit(&self) -> Result<Place, Overloaded> {
-        let place = self.places.clone().try_acquire_owned().map_err(|_| {
-            self.refused.fetch_add(1, Relaxed);
-            Overloaded
-        })?;
+        let place = self.places.clone().try_acquire_owned().map_err(|_| self.refuse())?;
         Ok(Place { _place: Arc::new(place) })
+    }
+
+    fn refuse(&self) -> Overloaded {
+        self.refused.fetch_add(1, Relaxed);
+        Overloaded
     }
 
     /// Draws, once a worker is free. Dropped before that, nothing is drawn.
@@ -125,11 +132,18 @@ impl Workers {
     async fn done(&self, task: Task) -> Result<Drawn, WorkError> {
         let (task, need) = needed(task).await?;
         let (sender, answer) = oneshot::channel();
-        let submission = Submission { task, need, class: Class::Interactive, deadline: None };
+        let submission = Submission { task, need, class: Class::Interactive };
         // Who went away takes no answer. The ticket lives as long as somebody waits.
-        let _ticket: Ticket =
+        let ticket: Ticket =
             self.pool.submit(submission, move |outcome| drop(sender.send(outcome)));
-        Ok(answer.await.map_err(|_| WorkError::Broke)??)
+        let mut answer = std::pin::pin!(answer);
+        let answer = match tokio::time::timeout(self.patience, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) if ticket.withdraw() => return Err(self.refuse().into()),
+            // It has begun.
+            Err(_) => answer.await,
+        };
+        Ok(answer.map_err(|_| WorkError::Broke)??)
     }
 
     /// Does work that is none of drawing, on as many threads as there are workers.
@@ -172,6 +186,11 @@ async fn needed(task: Task) -> Result<(Task, u64), WorkError> {
 /// The source lies in memory twice more: on its way to the worker, and in it.
 fn with_source(job: &RenderJob) -> u64 {
     memory_needed(job).saturating_add(job.source.len().saturating_mul(2))
+}
+
+/// How long a request may wait for its turn, to fetch and to draw each: as much time again is left for both.
+pub(crate) fn patience(config: &Config) -> Duration {
+    config.request_timeout / 3
 }
 
 /// Of the memory that rendering may take, what drawing may; the rest is for what was fetched.

@@ -82,7 +82,7 @@ mod measured {
         let (sender, done) = mpsc::channel();
         let task = Task { job: job.clone(), want: Want::Picture };
         let need = memory_needed(job);
-        let submission = Submission { task, need, class: Class::Interactive, deadline: None };
+        let submission = Submission { task, need, class: Class::Interactive };
         let began = Instant::now();
         let _ticket = pool.submit(submission, move |drawn| drop(sender.send(drawn)));
         let drawn = done.recv().expect("an outcome").expect("a picture");

@@ -70,8 +70,6 @@ pub struct Submission {
     pub need: u64,
     /// Who waits for it.
     pub class: Class,
-    /// When nobody waits for it any more.
-    pub deadline: Option<Instant>,
 }
 
 /// Called with what came of a task, on a thread of the pool.
@@ -80,7 +78,6 @@ pub(crate) type Done = Box<dyn FnOnce(Result<Drawn, WorkError>) + Send>;
 pub(crate) struct Waiting {
     pub(crate) task: Task,
     pub(crate) came: Instant,
-    pub(crate) deadline: Option<Instant>,
     pub(crate) is_wanted: Arc<AtomicBool>,
     pub(crate) done: Done,
 }
@@ -93,8 +90,7 @@ impl std::fmt::Debug for Waiting {
 
 impl Waiting {
     pub(crate) fn is_late(&self) -> bool {
-        let is_over = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
-        is_over || !self.is_wanted.load(Relaxed)
+        !self.is_wanted.load(Relaxed)
     }
 }
 
@@ -171,7 +167,7 @@ impl Pool {
         submission: Submission,
         done: impl FnOnce(Result<Drawn, WorkError>) + Send + 'static,
     ) -> Ticket {
-        let Submission { task, need, class, deadline } = submission;
+        let Submission { task, need, class } = submission;
         let is_wanted = Arc::new(AtomicBool::new(true));
         let shared = Arc::downgrade(&self.shared);
         let mut state = self.shared.lock();
@@ -184,7 +180,7 @@ impl Pool {
         }
         let came = Instant::now();
         let done: Done = Box::new(done);
-        let waiting = Waiting { task, came, deadline, is_wanted: is_wanted.clone(), done };
+        let waiting = Waiting { task, came, is_wanted: is_wanted.clone(), done };
         let turn = state.queue.push(waiting, need, class, came);
         drop(state);
         // Not every worker takes every task: all of them look.
@@ -231,6 +227,16 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    /// Takes the task back, if it still waits: nothing comes of it then.
+    pub fn withdraw(&self) -> bool {
+        let (Some(turn), Some(shared)) = (self.turn, self.shared.upgrade()) else { return false };
+        let left = shared.lock().queue.remove(turn);
+        if left.is_some() {
+            shared.stats.late();
+        }
+        left.is_some()
+    }
+
     /// The interest lasts, whatever becomes of the ticket.
     pub fn keep(mut self) {
         self.is_kept = true;
@@ -243,12 +249,7 @@ impl Drop for Ticket {
             return;
         }
         self.is_wanted.store(false, Relaxed);
-        if let (Some(turn), Some(shared)) = (self.turn, self.shared.upgrade()) {
-            let left = shared.lock().queue.remove(turn);
-            if left.is_some() {
-                shared.stats.late();
-            }
-        }
+        self.withdraw();
     }
 }
 

@@ -73,14 +73,8 @@ fn run(
     waiting: &Waiting,
     threads: u32,
 ) -> Result<Outcome, WorkError> {
-    let begun = Instant::now();
-    let end = begun + settings.patience;
-    let bounds = Bounds {
-        need,
-        end: waiting.deadline.map_or(end, |deadline| deadline.min(end)),
-        patience: settings.patience,
-        threads,
-    };
+    let end = Instant::now() + settings.patience;
+    let bounds = Bounds { need, end, patience: settings.patience, threads };
     worker.run(&waiting.task, &bounds, &|| waiting.is_late())
 }
 
@@ -163,7 +157,8 @@ impl Worker {
             Self::Thread => {
                 let mut task = task.clone();
                 task.job.limits.threads = bounds.threads;
-                let mut observe = |_| if is_late() { Err(RenderError::GivenUp) } else { Ok(()) };
+                let is_over = || is_late() || Instant::now() >= bounds.end;
+                let mut observe = |_| if is_over() { Err(RenderError::GivenUp) } else { Ok(()) };
                 Ok(perform(&task, &mut observe))
             }
             #[cfg(target_os = "linux")]
