@@ -21,6 +21,7 @@ mod fuzz;
 pub mod jpeg;
 pub mod jpeg2000;
 pub mod jpeg_ls;
+pub mod memory;
 pub mod webp;
 
 pub use error::{CodecError, Result};

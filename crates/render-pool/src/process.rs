@@ -16,7 +16,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use crate::pool::WorkerCommand;
 use crate::supervisor::Bounds;
 use crate::task::{Answer, Loss, Outcome, Task, WorkError};
-use crate::wire::{self, LARGE, Mark, Order};
+use crate::wire::{self, LARGE, Order};
 
 /// How long what nobody waits for any more may go on: most pictures are done by then.
 const GRACE: Duration = Duration::from_secs(1);
@@ -24,8 +24,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// How often it is asked whether anybody waits.
 const ROUND: Duration = Duration::from_millis(50);
 
-/// Shared memory that is kept from one task to the next.
-const KEPT: u64 = 4 << 20;
+/// Length of the shared memory between tasks.
+const SHARED: u64 = wire::SOURCE_AT + wire::KEPT;
 
 /// What a worker may come to hold beyond what its task should take: stacks of threads, what allocators
 /// keep.
@@ -46,6 +46,7 @@ impl Process {
     pub(crate) fn start(command: &WorkerCommand, memory: u64) -> io::Result<Self> {
         let (link, theirs) = UnixStream::pair()?;
         let shared = File::from(memfd_create("lightbox-source", MemfdFlags::CLOEXEC)?);
+        shared.set_len(SHARED)?;
         let child = Command::new(&command.program)
             .args(&command.arguments)
             .arg(format!("--memory={memory}"))
@@ -71,8 +72,8 @@ impl Process {
         bounds: &Bounds,
         is_late: &dyn Fn() -> bool,
     ) -> Result<Outcome, WorkError> {
-        let mut talk = Talk { bounds, is_late, begun: Instant::now(), stage: None };
-        let outcome = self.order(task, bounds).and_then(|()| self.answer(&mut talk, task));
+        let talk = Talk { bounds, is_late, begun: Instant::now() };
+        let outcome = self.order(task, bounds).and_then(|()| self.answer(&talk, task));
         match outcome {
             Ok(outcome) => Ok(outcome),
             Err(error) => {
@@ -104,13 +105,14 @@ impl Process {
         } else {
             large.iter().for_each(|bytes| message.extend_from_slice(bytes));
         }
+        self.shared.write_all_at(&[wire::note_of(None)], wire::STAGE_AT)?;
         self.link.set_write_timeout(Some(bounds.patience.max(ROUND)))?;
         Ok(self.link.write_all(&message)?)
     }
 
     /// Puts what a task is drawn from where the worker reads it.
     fn share(&self, large: &[Bytes]) -> io::Result<()> {
-        let mut at = 0;
+        let mut at = wire::SOURCE_AT;
         for bytes in large {
             self.shared.write_all_at(bytes, at)?;
             at += bytes.len() as u64;
@@ -118,35 +120,31 @@ impl Process {
         Ok(())
     }
 
-    fn answer(&mut self, talk: &mut Talk<'_>, task: &Task) -> Result<Outcome, Trouble> {
-        loop {
-            let [byte] = self.read(talk)?;
-            match Mark::of(byte).ok_or(Trouble::Garbled)? {
-                Mark::Stage(stage) => talk.stage = Some(stage),
-                Mark::Answer => break,
-            }
-        }
-        let length = u64::from_le_bytes(self.read(talk)?);
+    fn answer(&mut self, talk: &Talk<'_>, task: &Task) -> Result<Outcome, Trouble> {
+        let mut waiting = Patient { link: &mut self.link, talk };
+        let mut length = [0; 8];
+        waiting.read_exact(&mut length)?;
+        let length = u64::from_le_bytes(length);
         if length > longest_answer(task) {
             return Err(Trouble::Garbled);
         }
-        let mut waiting = Patient { link: &mut self.link, talk };
         let answer = wire::read_bytes(&mut waiting, length)?;
-        if self.shared.metadata()?.len() > KEPT {
-            self.shared.set_len(0)?;
+        if self.shared.metadata()?.len() > SHARED {
+            self.shared.set_len(SHARED)?;
         }
         let outcome = wire::unpacked(&answer).map_err(|_| Trouble::Garbled)?;
         if is_sensible(&outcome, task) { Ok(outcome) } else { Err(Trouble::Garbled) }
     }
 
-    fn read<const N: usize>(&mut self, talk: &Talk<'_>) -> io::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        Patient { link: &mut self.link, talk }.read_exact(&mut bytes)?;
-        Ok(bytes)
+    /// The stage that has begun.
+    fn stage(&self) -> Option<Stage> {
+        let mut note = [0];
+        self.shared.read_exact_at(&mut note, wire::STAGE_AT).ok()?;
+        wire::stage_of(note[0])
     }
 
     fn loss(&mut self, talk: &Talk<'_>, trouble: Trouble) -> WorkError {
-        let stage = talk.stage;
+        let stage = self.stage();
         let loss = match trouble {
             Trouble::Garbled => Loss::Garbled,
             Trouble::Io(error) if error.kind() == ErrorKind::TimedOut => {
@@ -209,7 +207,6 @@ struct Talk<'a> {
     bounds: &'a Bounds,
     is_late: &'a dyn Fn() -> bool,
     begun: Instant,
-    stage: Option<Stage>,
 }
 
 impl Talk<'_> {

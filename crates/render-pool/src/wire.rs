@@ -1,9 +1,10 @@
-//! What a pool and a worker process say to each other: an order and its answer, over a socket pair. What
-//! is too large for a socket's buffer lies in memory that both share.
+//! What a pool and a worker process say to each other: one order and one answer, over a socket pair. What
+//! is too large for a socket's buffer lies in memory that both share, where the worker also notes how far it is.
 //!
 //! ```text
 //! pool -> worker   u32, that many bytes of Order (postcard), of Task without its large bytes, then these
-//! worker -> pool   a byte for each stage that begins; 0, u64, that many bytes of Outcome (postcard)
+//! worker -> pool   u64, that many bytes of Outcome (postcard)
+//! shared           a byte for the stage that has begun; from SOURCE_AT on the large bytes
 //! ```
 
 use std::io::{self, Read, Write};
@@ -32,27 +33,27 @@ pub(crate) struct Order {
     pub(crate) seconds: u64,
 }
 
-/// What a worker says first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Mark {
-    Stage(Stage),
-    Answer,
+/// Where the stage stands in the shared memory, and where the large bytes begin.
+pub(crate) const STAGE_AT: u64 = 0;
+pub(crate) const SOURCE_AT: u64 = 4096;
+
+/// How many of these there is always room for, from one task to the next.
+pub(crate) const KEPT: u64 = 4 << 20;
+
+/// How a stage is noted there; 0 is none.
+pub(crate) fn note_of(stage: Option<Stage>) -> u8 {
+    match stage {
+        None => 0,
+        Some(Stage::Decode) => 1,
+        Some(Stage::Render) => 2,
+        Some(Stage::Encode) => 3,
+    }
 }
 
-impl Mark {
-    pub(crate) fn byte(self) -> u8 {
-        match self {
-            Self::Answer => 0,
-            Self::Stage(Stage::Decode) => 1,
-            Self::Stage(Stage::Render) => 2,
-            Self::Stage(Stage::Encode) => 3,
-        }
-    }
-
-    pub(crate) fn of(byte: u8) -> Option<Self> {
-        let all = [Stage::Decode, Stage::Render, Stage::Encode].map(Self::Stage);
-        all.into_iter().chain([Self::Answer]).find(|mark| mark.byte() == byte)
-    }
+/// The stage of a note. A worker that broke may have written anything.
+pub(crate) fn stage_of(note: u8) -> Option<Stage> {
+    let all = [Stage::Decode, Stage::Render, Stage::Encode];
+    all.into_iter().find(|&stage| note_of(Some(stage)) == note)
 }
 
 pub(crate) fn packed(value: &impl Serialize) -> io::Result<Vec<u8>> {
@@ -83,11 +84,10 @@ pub(crate) fn read_order(link: &mut impl Read) -> io::Result<Option<Order>> {
     unpacked(&read_bytes(link, length.into())?).map(Some)
 }
 
+/// In one piece: the pool would wake up for each.
 pub(crate) fn write_answer(link: &mut impl Write, outcome: &[u8]) -> io::Result<()> {
-    let mut head = vec![Mark::Answer.byte()];
-    head.extend((outcome.len() as u64).to_le_bytes());
-    link.write_all(&head)?;
-    link.write_all(outcome)
+    let length = (outcome.len() as u64).to_le_bytes();
+    link.write_all(&[&length[..], outcome].concat())
 }
 
 /// So many bytes: allocated as they come, not as they are announced.

@@ -38,6 +38,7 @@ pub(crate) struct Thumbnails {
 }
 
 pub(crate) fn run(args: &Thumbnails) -> Outcome {
+    native_codecs::memory::keep_freed();
     let config = config(args)?;
     let settings = settings(args, &config)?;
     let tally = Arc::new(tally(args)?);
