@@ -21,7 +21,7 @@ impl Fault {
     /// All that a request must not survive.
     pub const DEADLY: [Self; 4] = [Self::Abort, Self::Loop, Self::Allocate, Self::Babble];
 
-    /// The first eight pixels of an image that is drawn so.
+    /// Eight pixels of an image that is drawn so.
     pub fn mark(self) -> &'static [u8; 8] {
         match self {
             Self::Abort => b"!abort!!",
@@ -32,10 +32,10 @@ impl Fault {
         }
     }
 
-    /// The fault that pixels tell of.
-    pub fn of(pixels: &[u8]) -> Option<Self> {
+    /// The fault that a frame, or a small file, tells of.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
         let all = Self::DEADLY.into_iter().chain([Self::Nap]);
-        all.into_iter().find(|fault| pixels.starts_with(fault.mark()))
+        all.into_iter().find(|fault| bytes.windows(8).any(|found| found == fault.mark()))
     }
 
     /// Lets it happen to this process.
