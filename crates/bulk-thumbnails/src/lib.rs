@@ -15,11 +15,13 @@ mod walk;
 
 use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use core_render::{
     Card, Framing, Limits, Output, Overlays, Quality, RenderError, RenderJob, RenderSpec, Source,
     ThumbnailSource, memory_needed,
@@ -162,11 +164,19 @@ impl Bulk {
         let input = Input::open(found)?;
         let mut hold = self.ahead.hold(input.length.min(self.limits.source_bytes));
         let file = input.read(self.limits.source_bytes)?;
-        let read = ThumbnailSource::of_file(&file, self.spec.framing, &self.limits);
-        let read = read.map_err(|error| Outcome::of_render(&error, found.is_named))?;
+        let read = self.source(&file, found)?;
         drop(file);
         hold.shrink_to(read.source.len());
         Ok(Read { source: read.source, instead: read.instead, hold })
+    }
+
+    /// What is drawn of a file. It is read here, not in a worker: a defect of ours costs this file alone.
+    fn source(&self, file: &Bytes, found: &Found) -> Result<ThumbnailSource, Outcome> {
+        let read = || ThumbnailSource::of_file(file, self.spec.framing, &self.limits);
+        match catch_unwind(AssertUnwindSafe(read)) {
+            Ok(read) => read.map_err(|error| Outcome::of_render(&error, found.is_named)),
+            Err(_) => Err(Outcome::broke()),
+        }
     }
 
     fn draw(&self, file: PathBuf, place: Place, read: Read) {

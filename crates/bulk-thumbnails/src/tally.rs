@@ -84,6 +84,11 @@ impl Outcome {
         Self::failed(FailureKind::NotWritten, error)
     }
 
+    /// A defect of ours.
+    pub(crate) fn broke() -> Self {
+        Self::failed(FailureKind::Damaged, "reading the file failed unexpectedly")
+    }
+
     pub(crate) fn too_large(limit: u64) -> Self {
         Self::failed(
             FailureKind::TooLarge,
