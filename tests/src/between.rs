@@ -38,7 +38,7 @@ impl Gate {
 
 #[derive(Debug)]
 struct State {
-    upstream: String,
+    upstream: Mutex<String>,
     client: reqwest::Client,
     rules: Mutex<Vec<(String, Rule)>>,
     received: Mutex<Vec<Received>>,
@@ -64,7 +64,7 @@ impl Between {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let state = Arc::new(State {
-            upstream: upstream.to_owned(),
+            upstream: Mutex::new(upstream.to_owned()),
             client: client(),
             rules: Mutex::default(),
             received: Mutex::default(),
@@ -76,6 +76,16 @@ impl Between {
     /// `http://127.0.0.1:PORT`, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Leads to another archive from now on.
+    pub fn lead_to(&self, upstream: &str) {
+        *self.state.upstream.lock().unwrap() = upstream.to_owned();
+    }
+
+    /// Nobody listens any more.
+    pub fn stop(&self) {
+        self.server.abort();
     }
 
     /// Every call whose path contains this text is answered with this status and these headers.
@@ -161,8 +171,9 @@ impl State {
         let target = target(&head.uri, limit);
         let mut headers = head.headers.clone();
         headers.remove(http::header::CONNECTION);
-        let request =
-            self.client.request(head.method.clone(), format!("{}{target}", self.upstream));
+        let request = self
+            .client
+            .request(head.method.clone(), format!("{}{target}", self.upstream.lock().unwrap()));
         let Ok(response) = request.headers(headers).body(body).send().await else {
             return whole(502, HeaderMap::new(), Bytes::new());
         };

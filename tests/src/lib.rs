@@ -16,6 +16,7 @@
 // A harness stops a test where it cannot go on, with the reason.
 #![allow(clippy::unwrap_used)]
 
+mod archive;
 mod between;
 mod browser;
 mod corpus;
@@ -31,6 +32,7 @@ pub mod pictures;
 mod proxy;
 mod scripted_origin;
 
+pub use archive::{Archive, Keeper, ct, places};
 pub use between::{Between, Gate};
 pub use browser::{Browser, Loaded};
 pub use corpus::{Corpus, Entry, Expected, Outcome, Reference};

@@ -204,9 +204,14 @@ async fn no_more_calls_are_under_way_than_allowed() {
     origin.on(&format!("{IMAGE}/metadata"), move |_| Answer::json(metadata.clone()).after(slow));
     origin.on(&format!("{IMAGE}/frames/1"), move |_| octets(&frame).after(slow));
     let proxy = Proxy::start_with(&origin.url(), &[("upstream_concurrency", "2")]).await;
+    // Equal requests would share their calls; those of several clients do not.
     let path = format!("{IMAGE}/frames/1/rendered");
+    let ask = |client: usize| {
+        let (proxy, path) = (&proxy, &path);
+        async move { proxy.get_with(path, &[("cookie", &format!("client={client}"))]).await }
+    };
     let began = Instant::now();
-    let replies = futures_util::future::join_all((0..10).map(|_| proxy.get(&path))).await;
+    let replies = futures_util::future::join_all((0..10).map(ask)).await;
     assert!(replies.iter().all(|reply| reply.status() == 200));
     // Twenty calls of 60 ms, two at a time.
     assert!(began.elapsed() >= Duration::from_millis(600), "{:?}", began.elapsed());

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use dicomweb_types::TransferSyntax;
+use serde::{Deserialize, Serialize};
 
 use crate::attributes::{describes_pixels, number_of_frames};
 use crate::dataset::{primitive, text};
@@ -14,7 +15,7 @@ use crate::slide::Slide;
 use crate::source::CardKind;
 
 /// A category of PS3.18 §8.7.2, with presentation states and documents told apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Category {
     /// One picture: a single frame, or a slide whose frames are tiles of it.
     SingleFrame,

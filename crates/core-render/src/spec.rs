@@ -52,7 +52,7 @@ pub struct Annotation {
 }
 
 /// `annotation` as it was said: what of it is drawn, and what of it nobody knows.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct AnnotationParameter {
     /// What is drawn.
     pub annotation: Annotation,

@@ -59,7 +59,7 @@ impl fmt::Display for MediaType {
 /// One media type or range with its parameters, from an `Accept` or `Content-Type` header.
 ///
 /// Type, subtype and parameter names are lower case; values are as written, without quotes.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct MediaRange {
     /// `image` of `image/jpeg`; `*` in a wildcard.
     pub main: String,

@@ -3,19 +3,24 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use dicomweb_types::Uid;
 use http::header;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::cache::Cache;
 use crate::config::Config;
 use crate::error::ServerError;
 use crate::holds::Holds;
 use crate::page::Page;
+use crate::renew::Renewals;
 use crate::respond::{self, Body};
 use crate::route::{Kind, Resource, Target, route};
+use crate::shared::Shared;
 use crate::upstream::{Upstream, UpstreamSetupError, Upstreams};
+use crate::warm_up::{self, WarmUp};
 use crate::workers::{self, Workers};
 use crate::{connections, cors, health, page, passthrough, placeholder, render_service};
 
@@ -101,7 +106,12 @@ pub async fn serve(
         // Without receivers everything has ended already.
         let _ = stop.send(true);
     };
-    tokio::join!(public, admin, leave);
+    let serving = async { tokio::join!(public, admin, leave) };
+    // Pictures that nobody has asked for end with what was asked for.
+    tokio::select! {
+        _ = serving => {}
+        never = warm_up::run(&app) => match never {},
+    }
     Ok(())
 }
 
@@ -112,6 +122,14 @@ pub(crate) struct App {
     pub(crate) workers: Workers,
     /// The memory for what was fetched.
     pub(crate) holds: Holds,
+    /// What was fetched and drawn before.
+    pub(crate) cache: Cache,
+    /// What equal requests wait for together.
+    pub(crate) shared: Shared,
+    /// What is kept and is being renewed.
+    pub(crate) renewals: Renewals,
+    /// Studies of which pictures are made before they are asked for.
+    pub(crate) warm_up: WarmUp,
     page: Page,
 }
 
@@ -126,7 +144,33 @@ impl App {
         let holds = Holds::new(for_sources, workers::patience(&config));
         let page =
             Page::new(upstreams.iter().map(|upstream| (&*upstream.name, &upstream.base_path)));
-        Ok(Self { config, upstreams, workers, holds, page })
+        let cache = Cache::open(&config);
+        let shared = Shared::default();
+        let warm_up = WarmUp::new(config.warm_up && cache.is_on());
+        Ok(Self {
+            config,
+            upstreams,
+            workers,
+            holds,
+            cache,
+            shared,
+            renewals: Renewals::default(),
+            warm_up,
+            page,
+        })
+    }
+}
+
+impl App {
+    /// Something of a study is gone: nothing of it is shown from before.
+    pub(crate) fn is_gone(&self, upstream: &Upstream, study: &Uid) {
+        self.cache.forget(&upstream.realm.groups(study));
+    }
+
+    /// Something of a study is new.
+    pub(crate) fn has_changed(&self, upstream: &Arc<Upstream>, study: &Uid) {
+        self.cache.distrust(&upstream.realm.groups(study));
+        self.warm_up.once_at_rest(upstream, study.clone());
     }
 }
 
@@ -189,8 +233,7 @@ async fn dispatch(
             }
         }
         Target::PassThrough(below) => {
-            Ok(passthrough::forward(&app.config, &upstream.clone(), &below, request, client)
-                .await?)
+            Ok(passthrough::forward(app, &upstream.clone(), &below, request, client).await?)
         }
     }
 }
@@ -215,7 +258,7 @@ async fn rendering(
         Err(error) if resource.kind == Kind::Rendered && error.is_no_picture() => {
             let request = Request::from_parts(parts, body);
             let path = resource.path();
-            match passthrough::forward(&app.config, upstream, &path, request, client).await {
+            match passthrough::forward(app, upstream, &path, request, client).await {
                 Ok(theirs) if theirs.status().is_success() => return Ok(theirs),
                 _ => return Err(error),
             }

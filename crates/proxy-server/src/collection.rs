@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use core_render::{Category, PresentationState, RenderError, number_of_frames};
+use core_render::{Category, RenderError, number_of_frames};
 use dicomweb_types::{FrameNumber, InstancePath, MediaType, SeriesPath, Uid};
 use futures_util::FutureExt;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -20,7 +20,7 @@ use crate::error::ServerError;
 use crate::forms::{self, Made};
 use crate::listing::{self, Content, ListedInstance};
 use crate::negotiate::NegotiationError;
-use crate::picture::{self, Drawn, Subject};
+use crate::picture::{self, AsStated, Drawn, Subject};
 use crate::plan;
 use crate::source::{Opened, Which};
 use crate::state::{self, StateImages};
@@ -296,8 +296,8 @@ fn missing(asked: &Asked, path: &InstancePath, error: ServerError) -> Units {
     stream::iter([Err(LeftOut { resource, error })]).boxed()
 }
 
-async fn open(asked: &Asked, path: &InstancePath) -> Result<Arc<Opened>, ServerError> {
-    in_time(asked, async { Ok(Arc::new(asked.open(path).await?)) }).await
+async fn open(asked: &Arc<Asked>, path: &InstancePath) -> Result<Arc<Opened>, ServerError> {
+    in_time(asked, asked.open(path)).await
 }
 
 async fn units_of(
@@ -334,7 +334,7 @@ fn units_of_frames(
     opened: Arc<Opened>,
     frames: impl Iterator<Item = FrameNumber> + Send + 'static,
     made: Made,
-    state: Option<Arc<PresentationState>>,
+    state: Option<AsStated>,
 ) -> Units {
     let all: Arc<Frames> = Arc::default();
     let seen = all.clone();
@@ -355,6 +355,7 @@ async fn units_of_state(
 ) -> Result<Units, ServerError> {
     let images = state::in_order(asked, &opened, state::read(asked, &opened)?).await;
     let StateImages { state, images } = images;
+    let state = AsStated { path: opened.path.clone(), state };
     let asked = asked.clone();
     let units = stream::iter(images).then(move |image| {
         let (asked, state) = (asked.clone(), state.clone());
@@ -374,7 +375,7 @@ fn units_of_reference(
     image: Arc<Opened>,
     frames: Vec<FrameNumber>,
     made: Made,
-    state: Arc<PresentationState>,
+    state: AsStated,
 ) -> Units {
     if frames.is_empty() {
         let all = (1..=number_of_frames(image.dataset())).filter_map(FrameNumber::new);
@@ -399,7 +400,7 @@ async fn part(asked: Arc<Asked>, unit: Result<Unit, LeftOut>) -> Result<Part, Le
     }
 }
 
-async fn part_of(asked: &Asked, subject: &Subject, made: Made) -> Result<Part, ServerError> {
+async fn part_of(asked: &Arc<Asked>, subject: &Subject, made: Made) -> Result<Part, ServerError> {
     match made {
         Made::Picture(media_type) => picture_part(asked, subject, media_type).await,
         Made::Report(form) => {
@@ -417,7 +418,7 @@ async fn part_of(asked: &Asked, subject: &Subject, made: Made) -> Result<Part, S
 }
 
 async fn picture_part(
-    asked: &Asked,
+    asked: &Arc<Asked>,
     subject: &Subject,
     media_type: MediaType,
 ) -> Result<Part, ServerError> {

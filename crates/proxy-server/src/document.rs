@@ -11,10 +11,12 @@ use crate::asked::Asked;
 use crate::collection::Part;
 use crate::conditional::ETag;
 use crate::error::{Level, ServerError};
+use crate::fingerprint;
 use crate::plan;
 use crate::source::Opened;
 
 /// A document to send, whole or in part.
+#[derive(Clone)]
 pub(crate) struct Payload {
     pub(crate) content_type: String,
     pub(crate) content_location: String,
@@ -27,7 +29,7 @@ impl Payload {
         let base = &asked.upstream.base_path;
         Self {
             content_location: plan::content_location(base, path, None),
-            etag: ETag::of_document(&content_type, &bytes),
+            etag: fingerprint::of_document(&content_type, &bytes),
             content_type,
             bytes,
         }

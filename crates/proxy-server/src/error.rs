@@ -5,6 +5,7 @@ use std::time::Duration;
 use core_render::{RenderError, Stage};
 use wadors_client::UpstreamError;
 
+use crate::admin::AdminError;
 use crate::negotiate::NegotiationError;
 use crate::params::ParamError;
 use crate::passthrough::ForwardError;
@@ -14,7 +15,7 @@ use crate::source::SourceError;
 use crate::workers::{Overloaded, WorkError};
 
 /// Why a request gets no picture and no answer of the archive. `respond` makes the status of it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ServerError {
     // The client's.
     #[error(transparent)]
@@ -23,6 +24,10 @@ pub(crate) enum ServerError {
     Outside,
     #[error("pictures are read with GET or HEAD")]
     Method,
+    #[error("this is done with {0}")]
+    MethodOf(&'static str),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     #[error(transparent)]
     Parameter(#[from] ParamError),
     #[error(transparent)]
@@ -120,6 +125,28 @@ impl ServerError {
         }
     }
 
+    /// Whether there is no answer that says anything of what was asked for: the archive is down, or we are.
+    pub(crate) fn is_for_want_of_an_answer(&self) -> bool {
+        match self {
+            Self::Upstream(error) => {
+                error.is_transient() || error.status().is_some_and(|status| status >= 500)
+            }
+            Self::TimedOut | Self::ArchiveGone | Self::Overloaded(_) | Self::NoWorker => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the archive says that what was asked for is not there, or not for who asks.
+    pub(crate) fn says_that_it_is_gone(&self) -> bool {
+        match self {
+            Self::Upstream(error) => {
+                error.is_absent() || error.is_denied() || *error == UpstreamError::Empty
+            }
+            Self::NothingThere => true,
+            _ => false,
+        }
+    }
+
     /// Whether it is about one object, so that another may do.
     pub(crate) fn is_about_one_object(&self) -> bool {
         match self {
@@ -136,6 +163,8 @@ impl ServerError {
             Self::Route(_)
             | Self::Outside
             | Self::Method
+            | Self::MethodOf(_)
+            | Self::Admin(_)
             | Self::Parameter(_)
             | Self::Negotiation(_)
             | Self::Plan(_)

@@ -5,22 +5,27 @@ use std::sync::Arc;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
+use crate::admin;
 use crate::app::App;
 use crate::error::ServerError;
 use crate::metrics;
 use crate::respond::{self, Body};
 
 /// `/healthz`: this process answers. `/readyz`: an archive does, too. `/metrics`: what
-/// is under way.
+/// is under way. The rest is `admin`.
 pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
-    let response = match (request.method(), request.uri().path()) {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = match (&method, path.as_str()) {
         (&Method::GET | &Method::HEAD, "/healthz") => respond::healthy(),
         (&Method::GET | &Method::HEAD, "/readyz") => readiness(&app).await,
         (&Method::GET | &Method::HEAD, "/metrics") => respond::metrics(metrics::text(&app)),
         (_, "/healthz" | "/readyz" | "/metrics") => respond::failure(&ServerError::Method),
-        _ => respond::failure(&ServerError::Outside),
+        _ => match admin::answer(&app, request).await {
+            Some(answer) => answer.unwrap_or_else(|error| respond::failure(&error)),
+            None => respond::failure(&ServerError::Outside),
+        },
     };
-    if request.method() == Method::HEAD { respond::without_body(response) } else { response }
+    if method == Method::HEAD { respond::without_body(response) } else { response }
 }
 
 /// Of several archives one is enough: a server that others could be shown from is not to be taken away.

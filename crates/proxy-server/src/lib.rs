@@ -8,9 +8,13 @@
 //! [`serve`] runs it on given listeners until told to stop, as the binary `lightbox` and tests do.
 #![deny(missing_docs)]
 
+mod admin;
 mod app;
 mod asked;
 mod assemble;
+mod cache;
+mod cache_status;
+mod changes;
 mod collection;
 mod conditional;
 mod config;
@@ -19,6 +23,8 @@ mod cors;
 pub mod doctor;
 mod document;
 mod error;
+mod fingerprint;
+mod flight;
 mod forms;
 mod health;
 mod holds;
@@ -37,11 +43,15 @@ mod placeholder;
 mod plan;
 mod poison;
 mod range;
+mod recall;
+mod remember;
 mod render_service;
+mod renew;
 mod representative;
 mod respond;
 mod rewrite;
 mod route;
+mod shared;
 mod shutdown;
 mod slide;
 mod source;
@@ -50,6 +60,7 @@ mod task;
 mod thumbnail;
 mod units;
 mod upstream;
+mod warm_up;
 mod workers;
 
 pub use app::{Listeners, ServeError, serve};

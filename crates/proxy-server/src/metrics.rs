@@ -6,6 +6,7 @@ use std::fmt::Write;
 use render_pool::Spent;
 
 use crate::app::App;
+use crate::cache::{DiskCounts, KindCounts};
 
 /// The content type of it.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -57,7 +58,61 @@ pub(crate) fn text(app: &App) -> String {
             ("{stage=\"encode\"}", pool.encode),
         ],
     );
+    kept(app, &mut page);
     page.0
+}
+
+/// What is kept, and what it spares.
+fn kept(app: &App, page: &mut Page) {
+    let (cache, kinds) = (&app.cache, app.cache.kinds());
+    let help = "What was looked for among what is kept, and where it was found.";
+    page.family("cache_lookups_total", "counter", help);
+    for kind in &kinds {
+        for (found, count) in kind.found {
+            let name = format!("cache_lookups_total{{kind=\"{}\",found=\"{found}\"}}", kind.kind);
+            page.line(&name, count);
+        }
+    }
+    let of = |value: fn(&KindCounts) -> u64| kinds.iter().map(move |kind| (kind.kind, value(kind)));
+    let name = ("cache_memory_bytes", "gauge", "Bytes kept in memory.");
+    page.by(name, "kind", of(|kind| kind.memory_bytes));
+    let name = ("cache_memory_entries", "gauge", "Entries kept in memory.");
+    page.by(name, "kind", of(|kind| kind.memory_entries));
+    let help = "Entries that left memory for want of room.";
+    page.by(("cache_memory_evictions_total", "counter", help), "kind", of(|kind| kind.evicted));
+    on_disks(app, page);
+    let help = "Requests that waited for equal work of others.";
+    page.by(("coalesced_total", "counter", help), "for", app.shared.followed());
+    let (answers, age) = cache.ages_served();
+    let help = "How old answers out of what is kept were.";
+    page.family("cache_served_age_seconds", "summary", help);
+    page.line("cache_served_age_seconds_sum", age);
+    page.line("cache_served_age_seconds_count", answers);
+    let help = "Those that were stale, and why they were given.";
+    page.by(("cache_stale_served_total", "counter", help), "why", cache.stale_served());
+    let (waiting, made, left_out) = app.warm_up.counts();
+    page.gauge("warm_up_waiting", "Studies of which pictures are to be made ahead.", waiting);
+    page.counter("warm_up_pictures_total", "Pictures made ahead.", made);
+    let help = "Studies left out because too many waited.";
+    page.counter("warm_up_left_out_total", help, left_out);
+}
+
+fn on_disks(app: &App, page: &mut Page) {
+    let disks = app.cache.on_disks();
+    let of = |value: fn(&DiskCounts) -> u64| disks.iter().map(move |disk| (disk.kind, value(disk)));
+    let name = ("cache_disk_bytes", "gauge", "Bytes kept on disk.");
+    page.by(name, "store", of(|disk| disk.seen.bytes));
+    let name = ("cache_disk_limit_bytes", "gauge", "Bytes that may be kept on disk.");
+    page.by(name, "store", of(|disk| disk.seen.limit));
+    let help = "Bytes that left the disk for want of room.";
+    let name = ("cache_disk_evicted_bytes_total", "counter", help);
+    page.by(name, "store", of(|disk| disk.seen.evicted_bytes));
+    let help = "Writes that were given up: too many waited, or the disk refused.";
+    let name = ("cache_disk_dropped_total", "counter", help);
+    page.by(name, "store", of(|disk| disk.dropped + disk.seen.dropped));
+    let help = "Files that were found damaged, and removed.";
+    let name = ("cache_disk_damaged_total", "counter", help);
+    page.by(name, "store", of(|disk| disk.seen.damaged));
 }
 
 #[derive(Default)]
@@ -72,6 +127,19 @@ impl Page {
     fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.family(name, "counter", help);
         self.line(name, value);
+    }
+
+    /// One value for each value of a label; by name, type and help.
+    fn by(
+        &mut self,
+        (name, kind, help): (&str, &str, &str),
+        label: &str,
+        values: impl IntoIterator<Item = (&'static str, u64)>,
+    ) {
+        self.family(name, kind, help);
+        for (of, value) in values {
+            self.line(&format!("{name}{{{label}=\"{of}\"}}"), value);
+        }
     }
 
     fn summary(&mut self, name: &str, help: &str, of: &[(&str, Spent)]) {

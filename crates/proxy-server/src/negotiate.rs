@@ -5,6 +5,7 @@
 
 use dicomweb_types::{MediaRange, MediaType, split_list};
 use http::header::{self, HeaderMap};
+use serde::Serialize;
 
 /// Something that could be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,7 +59,7 @@ pub(crate) enum NegotiationError {
 }
 
 /// What a client accepts, in the query and in its header.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub(crate) struct Wishes {
     parameter: Vec<MediaRange>,
     header: Vec<MediaRange>,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use dicomweb_types::Uid;
 use flate2::read::MultiGzDecoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
@@ -31,6 +32,19 @@ pub(crate) fn tells(method: &Method, below: &str, answer: &Parts) -> bool {
         && answer.status == StatusCode::OK
         && (path.ends_with("/metadata") || path.ends_with("/instances"))
         && json.is_some_and(|json| json.contains("json"))
+}
+
+/// The study that a viewer is opening, or of which it shows a preview: it has asked for the study's series,
+/// or for metadata.
+pub(crate) fn opens(method: &Method, below: &str) -> Option<Uid> {
+    let segments: Vec<&str> = below.split('/').filter(|segment| !segment.is_empty()).collect();
+    let study = match segments[..] {
+        ["studies", study, "series" | "metadata"] | ["studies", study, "series", _, "metadata"] => {
+            study
+        }
+        _ => return None,
+    };
+    study.parse().ok().filter(|_| *method == Method::GET)
 }
 
 /// A body that is listened to as it passes.
@@ -122,6 +136,19 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn a_study_is_opened_by_its_series_or_metadata() {
+        let opened = |path| opens(&Method::GET, path).map(|study| study.to_string());
+        let study = Some("1.2".to_owned());
+        assert_eq!(opened("/studies/1.2/series"), study);
+        assert_eq!(opened("/studies/1.2/metadata"), study);
+        assert_eq!(opened("/studies/1.2/series/1.3/metadata"), study);
+        assert_eq!(opens(&Method::POST, "/studies/1.2/series"), None);
+        for path in ["/studies", "/studies/1.2", "/studies/x/series", "/series/1.2/metadata"] {
+            assert_eq!(opened(path), None, "{path}");
+        }
+    }
 
     #[test]
     fn an_answer_is_read_compressed_or_not_and_nonsense_tells_nothing() {

@@ -13,12 +13,13 @@ use core_render::{
 };
 use dicomweb_types::{MediaRange, split_list};
 use percent_encoding::percent_decode_str;
+use serde::Serialize;
 
 use crate::negotiate::mixes_dicom_and_rendered;
 use crate::route::Kind;
 
 /// What the query of a rendering says.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub(crate) struct RenderParams {
     /// The media types of `accept`, none of them a wildcard.
     pub(crate) accept: Option<Vec<MediaRange>>,

@@ -16,8 +16,10 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
-use wadors_client::UpstreamError;
+use wadors_client::{Caller, UpstreamError};
 
+use crate::app::App;
+use crate::changes::{Change, Stored};
 use crate::config::Config;
 use crate::overheard::{self, Overheard};
 use crate::respond::Body;
@@ -25,7 +27,7 @@ use crate::rewrite::{self, Rewrite, Rewritten};
 use crate::upstream::Upstream;
 
 /// The archive gave no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum ForwardError {
     #[error("the path makes no URL below the archive's")]
     Url,
@@ -47,7 +49,7 @@ pub(crate) enum ForwardError {
 /// Connecting is bounded in time; answering is not, since storing and searching may take long and a
 /// client that has enough of it goes away.
 pub(crate) async fn forward(
-    config: &Config,
+    app: &Arc<App>,
     upstream: &Arc<Upstream>,
     below: &str,
     request: Request<Incoming>,
@@ -58,12 +60,14 @@ pub(crate) async fn forward(
     let url = archive.url(below, parts.uri.query()).ok_or(ForwardError::Url)?;
     let mut headers = request_headers(&parts, client);
     authorize(upstream, &parts.method, &mut headers).await?;
-    let rewrite = upstream.rewrite_urls.then(|| rewriting(config, upstream, &headers)).flatten();
+    let rewrite =
+        upstream.rewrite_urls.then(|| rewriting(&app.config, upstream, &headers)).flatten();
     if rewrite.is_some() {
         // What is compressed cannot be rewritten.
         headers.remove(header::ACCEPT_ENCODING);
     }
     let sent = headers.get(header::AUTHORIZATION).cloned();
+    let is_private = archive.forwards_callers() && !Caller::from_headers(&headers).is_anonymous();
     let mut outgoing = archive.http().request(parts.method.clone(), url).headers(headers);
     // Without a body there must be none: an empty one would go out as `chunked` on a GET.
     if !body.is_end_stream() {
@@ -79,7 +83,42 @@ pub(crate) async fn forward(
             return Err(ForwardError::Refused);
         }
     }
-    Ok(response(answer.into(), &parts.method, below, upstream, rewrite))
+    let heard = Heard { app, upstream, method: &parts.method, below, is_private };
+    Ok(response(answer.into(), heard, rewrite))
+}
+
+/// A request, as far as its answer tells us something.
+struct Heard<'a> {
+    app: &'a Arc<App>,
+    upstream: &'a Arc<Upstream>,
+    method: &'a Method,
+    below: &'a str,
+    is_private: bool,
+}
+
+impl Heard<'_> {
+    /// The body of its answer, from which is learned what objects hold and which studies have changed.
+    fn listened_to(&self, answer: &http::response::Parts, body: reqwest::Body) -> Body {
+        let Self { app, upstream, method, below, is_private } = *self;
+        if !answer.status.is_success() {
+            return Body::streamed(body);
+        }
+        match Change::of(method, below) {
+            Change::Gone(study) => app.is_gone(upstream, &study),
+            Change::Changed(study) => app.has_changed(upstream, &study),
+            Change::Stored => {
+                return Body::streamed(Stored::new(body, app.clone(), upstream.clone()));
+            }
+            Change::Nothing => {}
+        }
+        if let Some(study) = overheard::opens(method, below).filter(|_| !is_private) {
+            app.warm_up.soon(upstream, study);
+        }
+        if overheard::tells(method, below, answer) {
+            return Body::streamed(Overheard::new(body, answer, upstream.clone()));
+        }
+        Body::streamed(body)
+    }
 }
 
 /// Our credentials in place of the client's, where we have any, with what only reads (unless more is
@@ -132,22 +171,17 @@ fn request_headers(parts: &Parts, client: SocketAddr) -> HeaderMap {
 
 fn response(
     answer: http::Response<reqwest::Body>,
-    method: &Method,
-    below: &str,
-    upstream: &Arc<Upstream>,
+    heard: Heard<'_>,
     rewrite: Option<Rewrite>,
 ) -> Response<Body> {
     let (mut parts, body) = answer.into_parts();
     drop_hop_by_hop(&mut parts.headers);
-    if !upstream.client.forwards_callers() {
+    if !heard.upstream.client.forwards_callers() {
         // A session of ours, and a challenge that no client can meet.
         parts.headers.remove(header::SET_COOKIE);
         parts.headers.remove(header::WWW_AUTHENTICATE);
     }
-    let mut body = Body::streamed(body);
-    if overheard::tells(method, below, &parts) {
-        body = Body::streamed(Overheard::new(body, &parts, upstream.clone()));
-    }
+    let mut body = heard.listened_to(&parts, body);
     if let Some(rewrite) = rewrite.filter(|_| can_be_rewritten(&parts)) {
         rewrite::adapt(&mut parts.headers);
         body = Body::streamed(Rewritten::new(body, rewrite));

@@ -4,23 +4,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use core_render::{
-    Card, Category, Picture, Presentation, PresentationState, RenderError, RenderJob, RenderSpec,
-    Source, number_of_frames, representative_frame,
+    Card, Category, Labels, Picture, Presentation, PresentationState, RenderError, RenderJob,
+    RenderSpec, Slide, Source, number_of_frames, representative_frame,
 };
 use dicomweb_types::{FrameNumber, ImageReference, InstancePath, MediaType};
 use report_render::KeyObjects;
 
 use crate::asked::Asked;
+use crate::cache::{Found, Freshness, Key, Seen, Shown, SubjectKey};
 use crate::conditional::{ETag, Held};
 use crate::error::{Level, ServerError};
+use crate::fingerprint::{self, Told};
 use crate::plan;
+use crate::recall;
+use crate::remember::{self, Facts};
 use crate::representative::{Candidate, Candidates, Rule};
 use crate::route::FrameList;
 use crate::source::{Fetch, Opened, Which};
 use crate::state;
-use crate::workers::Rendered;
+use crate::workers::{Rendered, WorkError};
 
 /// A picture to send, or that the client holds it.
+#[derive(Clone)]
 pub(crate) struct Answer {
     pub(crate) etag: ETag,
     /// What it was rendered from.
@@ -29,14 +34,60 @@ pub(crate) struct Answer {
     pub(crate) drawn: Option<Drawn>,
     /// Which image stands for what was asked for, and why.
     pub(crate) representative: Option<String>,
+    /// The same, as it is kept.
+    pub(crate) shown: Shown,
+    pub(crate) origin: Origin,
 }
 
 /// A picture with what is to be said about it.
+#[derive(Clone)]
 pub(crate) struct Drawn {
     pub(crate) picture: Picture,
-    pub(crate) timings: Timings,
+    /// Of one that was drawn for this request.
+    pub(crate) timings: Option<Timings>,
     /// Those of the request; the picture has its own.
     pub(crate) warnings: Vec<String>,
+}
+
+/// Where an answer comes from, for `Cache-Status` (RFC 9211).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    /// The archive was asked.
+    Made { why: Asking, collapsed: bool },
+    /// All of it was kept.
+    Kept { found: Found, seen: Seen, stale: Option<Stale> },
+    /// It was drawn from a source that was kept.
+    DrawnAgain { found: Found, seen: Seen, stale: Option<Stale> },
+}
+
+impl Origin {
+    /// As somebody else asked the archive for this request, too.
+    pub(crate) fn collapsed(self, followed: bool) -> Self {
+        match self {
+            Self::Made { why, .. } => Self::Made { why, collapsed: followed },
+            kept => kept,
+        }
+    }
+}
+
+/// Why the archive was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asking {
+    /// Nothing was kept.
+    Missing,
+    /// What was kept was too old.
+    Stale,
+    /// Nothing is kept of this request.
+    Bypass,
+}
+
+/// Why something is shown that is no longer fresh.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stale {
+    /// The archive is being asked.
+    Renewing,
+    /// It cannot be asked.
+    ArchiveDown,
 }
 
 /// Where the time of one picture went.
@@ -50,11 +101,19 @@ pub(crate) struct Timings {
 }
 
 /// What is drawn.
+#[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) opened: Arc<Opened>,
     pub(crate) which: Which,
     /// As a presentation state has it.
-    pub(crate) state: Option<Arc<PresentationState>>,
+    pub(crate) state: Option<AsStated>,
+}
+
+/// A presentation state, and where it is.
+#[derive(Clone)]
+pub(crate) struct AsStated {
+    pub(crate) path: InstancePath,
+    pub(crate) state: Arc<PresentationState>,
 }
 
 impl Subject {
@@ -83,96 +142,215 @@ impl Subject {
     fn level(&self) -> Level {
         if matches!(self.which, Which::Frame(_)) { Level::Frame } else { Level::Instance }
     }
+
+    pub(crate) fn key(&self) -> SubjectKey {
+        SubjectKey {
+            instance: self.path().clone(),
+            which: self.which.clone(),
+            state: self.state.as_ref().map(|state| state.path.clone()),
+        }
+    }
+
+    fn facts(&self, labels: &Labels) -> Facts {
+        let slide = Slide::of(self.opened.dataset());
+        Facts {
+            subject: self.key(),
+            category: self.opened.category(),
+            corner: labels.series.clone(),
+            shows_label: slide.as_ref().is_some_and(Slide::shows_label),
+            is_tiled: self.which == Which::Representative && slide.is_some_and(|s| s.is_tiled()),
+        }
+    }
 }
 
-/// Draws a subject.
+/// Draws a subject, once for all who ask for this picture at the same time.
 pub(crate) async fn draw(
-    asked: &Asked,
+    asked: &Arc<Asked>,
     subject: &Subject,
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
     let spec = spec(asked, media_type)?;
+    let work = ("draw", subject.key(), asked.kind, spec.clone(), &asked.held);
+    let (owner, subject) = (asked.clone(), subject.clone());
+    let drawing = move || async move { draw_alone(&owner, &subject, spec).await };
+    Ok(asked.once(&asked.app.shared.drawings, &work, drawing).await?.value)
+}
+
+async fn draw_alone(
+    asked: &Asked,
+    subject: &Subject,
+    spec: RenderSpec,
+) -> Result<Answer, ServerError> {
     let began = Instant::now();
     let (level, opened) = (subject.level(), &subject.opened);
     let fetch = asked.fetch(subject.path());
     let source = fetch.source(opened, &subject.which).await;
     let source = source.map_err(|error| ServerError::of_source(error, level))?;
     let frame = first_frame(&fetch, opened, &subject.which);
-    let labels = needs_labels(&spec).then(|| opened.labels(frame));
+    let labels = opened.labels(frame);
+    let facts = subject.facts(&labels);
     let presentation = match &subject.state {
-        Some(state) => Some(presentation(state, subject, frame)?),
+        Some(stated) => Some(presentation(&stated.state, subject, frame)?),
         None => None,
     };
     let limits = asked.app.config.limits();
     let job = RenderJob {
-        labels,
+        labels: needed_of(labels, &spec),
         presentation: presentation.map(Box::new),
         ..RenderJob::new(source, spec, limits)
     };
-    let location = subject.location(asked);
-    finish(asked, job, location, opened.took + began.elapsed(), level)
-        .await
-        .map_err(|error| remembered(asked, subject.path(), error))
+    let (location, upstream) = (subject.location(asked), opened.took + began.elapsed());
+    finish(asked, Work { job, facts, location, upstream, level }).await
 }
 
 /// Draws a frame of an instance of which nothing is known yet.
 pub(crate) async fn draw_frame(
-    asked: &Asked,
+    asked: &Arc<Asked>,
     path: &InstancePath,
     frame: FrameNumber,
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
     let spec = spec(asked, media_type)?;
-    let began = Instant::now();
-    let fetched = asked.fetch(path).frame(frame).await;
-    let (source, labels) = fetched.map_err(|error| ServerError::of_source(error, Level::Frame))?;
-    let labels = needs_labels(&spec).then_some(labels);
-    let job = RenderJob { labels, ..RenderJob::new(source, spec, asked.app.config.limits()) };
-    let location = plan::content_location(&asked.upstream.base_path, path, Some(frame));
-    finish(asked, job, location, began.elapsed(), Level::Frame)
-        .await
-        .map_err(|error| remembered(asked, path, error))
+    let work = ("draw frame", path, frame, asked.kind, spec.clone(), &asked.held);
+    let (owner, path) = (asked.clone(), path.clone());
+    let drawing = move || async move { draw_frame_alone(&owner, &path, frame, spec).await };
+    Ok(asked.once(&asked.app.shared.drawings, &work, drawing).await?.value)
 }
 
-/// Draws a card that stands for the resource at `location`.
+async fn draw_frame_alone(
+    asked: &Arc<Asked>,
+    path: &InstancePath,
+    frame: FrameNumber,
+    spec: RenderSpec,
+) -> Result<Answer, ServerError> {
+    let began = Instant::now();
+    let (opened, source) = asked.open_frame(path, frame).await?;
+    let subject = Subject { which: Which::Frame(frame), ..Subject::new(opened) };
+    let labels = subject.opened.labels(frame);
+    let facts = subject.facts(&labels);
+    let labels = needed_of(labels, &spec);
+    let job = RenderJob { labels, ..RenderJob::new(source, spec, asked.app.config.limits()) };
+    let location = plan::content_location(&asked.upstream.base_path, path, Some(frame));
+    let upstream = began.elapsed();
+    finish(asked, Work { job, facts, location, upstream, level: Level::Frame }).await
+}
+
+/// Draws a card that stands for what was asked for, unless it is kept.
 pub(crate) async fn draw_card(
     asked: &Asked,
     card: Card,
-    location: String,
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
     let spec = spec(asked, media_type)?;
-    let job = RenderJob::new(Source::Card(card), spec, asked.app.config.limits());
-    finish(asked, job, location, Duration::ZERO, Level::Instance).await
+    let job = RenderJob::new(Source::Card(card.clone()), spec, asked.app.config.limits());
+    let etag = fingerprint::told(&job).tag;
+    let content_location = plan::scope_location(&asked.upstream.base_path, &asked.scope);
+    let (shown, origin) = (Shown::Card(card), asked.origin());
+    let answer = |drawn, origin| {
+        let (etag, shown) = (etag.clone(), shown.clone());
+        Answer { etag, content_location, drawn, representative: None, shown, origin }
+    };
+    if asked.held.is_held(&etag) {
+        return Ok(answer(None, origin));
+    }
+    if let Some((picture, _)) = kept(asked, None, &etag).await {
+        let drawn = Drawn { picture, timings: None, warnings: asked.warnings() };
+        return Ok(answer(Some(drawn), origin));
+    }
+    let drawn = drawn(asked, job, Duration::ZERO).await;
+    let drawn = drawn.map_err(|error| ServerError::of_work(error, Level::Instance))?;
+    if asked.may_use_cache() {
+        remember::picture(asked, None, &etag, drawn.picture.clone());
+    }
+    Ok(answer(Some(drawn), origin))
 }
 
-async fn finish(
-    asked: &Asked,
+/// A picture to be drawn, and what is known of it.
+struct Work {
     job: RenderJob,
-    content_location: String,
+    facts: Facts,
+    location: String,
     upstream: Duration,
     level: Level,
-) -> Result<Answer, ServerError> {
-    // Hashing and drawing take their time: side by side, unless the hash may spare the drawing.
-    let hashing = tag(job.clone());
-    let (etag, rendered) = if asked.held.may_spare_work() {
-        let etag = hashing.await?;
-        if asked.held.names(&etag) {
-            return Ok(Answer { etag, content_location, drawn: None, representative: None });
-        }
-        (Ok(etag), asked.app.workers.draw(job).await)
+}
+
+/// Draws it, unless it is held by the client or kept; and keeps it.
+async fn finish(asked: &Asked, work: Work) -> Result<Answer, ServerError> {
+    let Work { job, facts, location, upstream, level } = work;
+    let may_keep = asked.may_use_cache();
+    let spec = job.spec.clone();
+    let (told, drawn) = if is_probably_there(asked, &facts.subject, may_keep).await {
+        let (told, job) = told(job).await?;
+        let kept = if may_keep { kept(asked, Some(&facts.subject), &told.tag).await } else { None };
+        let drawn = match (asked.held.names(&told.tag), kept) {
+            (true, _) => None,
+            (false, Some((picture, _))) => {
+                Some(Ok(Drawn { picture, timings: None, warnings: asked.warnings() }))
+            }
+            (false, None) => Some(drawn(asked, job, upstream).await),
+        };
+        (told, drawn)
     } else {
-        tokio::join!(hashing, asked.app.workers.draw(job))
+        // Hashing and drawing take their time: side by side, since the hash will not spare the drawing.
+        let (told, drawn) = tokio::join!(told(job.clone()), drawn(asked, job, upstream));
+        (told?.0, Some(drawn))
     };
-    let (etag, rendered) = (etag?, rendered.map_err(|error| ServerError::of_work(error, level))?);
-    let Rendered { picture, queue, decode, render, encode } = rendered;
-    let timings = Timings { queue, upstream, decode, render, encode };
-    let drawn = (asked.held != Held::Anything).then(|| Drawn {
-        picture,
-        timings,
-        warnings: asked.warnings(),
-    });
-    Ok(Answer { etag, content_location, drawn, representative: None })
+    let drawn = drawn.transpose();
+    let drawn = drawn
+        .map_err(|error| ServerError::of_work(error, level))
+        .map_err(|error| remembered(asked, &facts.subject.instance, error))?;
+    if may_keep {
+        keep(asked, &facts, told.clone(), &spec, drawn.as_ref());
+    }
+    Ok(Answer {
+        etag: told.tag,
+        content_location: location,
+        drawn: drawn.filter(|_| asked.held != Held::Anything),
+        representative: None,
+        shown: Shown::Image(facts.subject),
+        origin: asked.origin(),
+    })
+}
+
+/// Whether the hash may spare the drawing: the client holds something, something of the subject is kept,
+/// or it was kept until the study changed.
+async fn is_probably_there(asked: &Asked, subject: &SubjectKey, may_keep: bool) -> bool {
+    let (cache, study) = (&asked.app.cache, asked.upstream.realm.groups(asked.scope.study()));
+    if asked.held.may_spare_work() || (may_keep && cache.changes(&study) > 0) {
+        return true;
+    }
+    let place = asked.place(Key::Identity { subject, view: None });
+    may_keep && cache.identity(&place).await.is_some()
+}
+
+async fn kept(asked: &Asked, of: Option<&SubjectKey>, tag: &ETag) -> Option<(Picture, Found)> {
+    if !asked.may_use_cache() {
+        return None;
+    }
+    let key = Key::picture(of.map(|subject| &subject.instance), tag);
+    asked.app.cache.picture(&asked.place(key)).await
+}
+
+fn keep(asked: &Asked, facts: &Facts, told: Told, spec: &RenderSpec, drawn: Option<&Drawn>) {
+    remember::subject(asked, facts, &told, spec);
+    if let Some(drawn) = drawn.filter(|drawn| drawn.timings.is_some()) {
+        remember::picture(asked, Some(&facts.subject), &told.tag, drawn.picture.clone());
+    }
+    if let Some(frame) = told.frame.clone() {
+        remember::source(asked, facts, &told, frame);
+    }
+}
+
+/// Draws a job.
+pub(crate) async fn drawn(
+    asked: &Asked,
+    job: RenderJob,
+    upstream: Duration,
+) -> Result<Drawn, WorkError> {
+    let Rendered { picture, queue, decode, render, encode } =
+        asked.app.workers.draw(job, asked.class).await?;
+    let timings = Some(Timings { queue, upstream, decode, render, encode });
+    Ok(Drawn { picture, timings, warnings: asked.warnings() })
 }
 
 /// An error, and the object remembered over which a worker was lost.
@@ -183,16 +361,25 @@ fn remembered(asked: &Asked, path: &InstancePath, error: ServerError) -> ServerE
     error
 }
 
-async fn tag(job: RenderJob) -> Result<ETag, ServerError> {
-    tokio::task::spawn_blocking(move || ETag::of(&job)).await.map_err(|_| ServerError::Broke)
+async fn told(job: RenderJob) -> Result<(Told, RenderJob), ServerError> {
+    let told = tokio::task::spawn_blocking(move || (fingerprint::told(&job), job));
+    told.await.map_err(|_| ServerError::Broke)
 }
 
-fn spec(asked: &Asked, media_type: MediaType) -> Result<RenderSpec, ServerError> {
+/// How the picture of a request is drawn.
+pub(crate) fn spec(asked: &Asked, media_type: MediaType) -> Result<RenderSpec, ServerError> {
     Ok(plan::spec(asked.kind, &asked.params, media_type, &asked.app.config)?)
 }
 
-fn needs_labels(spec: &RenderSpec) -> bool {
-    spec.annotation.patient || spec.annotation.technique || spec.corner_label
+/// The texts that a picture shows, and no others.
+fn needed_of(labels: Labels, spec: &RenderSpec) -> Option<Labels> {
+    let Labels { patient, technique, series } = labels;
+    let annotation = spec.annotation;
+    (annotation.patient || annotation.technique || spec.corner_label).then(|| Labels {
+        patient: if annotation.patient { patient } else { Vec::new() },
+        technique: if annotation.technique { technique } else { Vec::new() },
+        series: series.filter(|_| spec.corner_label),
+    })
 }
 
 fn first_frame(fetch: &Fetch<'_>, opened: &Opened, which: &Which) -> FrameNumber {
@@ -225,13 +412,13 @@ pub(crate) fn first_key_image(opened: &Opened) -> Option<ImageReference> {
 
 /// Draws an image that an object of the same study refers to.
 pub(crate) async fn draw_reference(
-    asked: &Asked,
+    asked: &Arc<Asked>,
     from: &Opened,
     image: ImageReference,
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
     let path = state::path_of(from, &image);
-    let opened = Arc::new(asked.open(&path).await?);
+    let opened = asked.open(&path).await?;
     let which = image.frames.first().map_or(Which::Representative, |&frame| Which::Frame(frame));
     draw(asked, &Subject { which, ..Subject::new(opened) }, media_type).await
 }
@@ -307,6 +494,14 @@ async fn draw_candidate(
     candidate: &Candidate,
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
+    let which = candidate.frame.map_or(Which::Representative, Which::Frame);
+    let key = SubjectKey { instance: candidate.path.clone(), which, state: None };
+    // The archive has been asked what stands for it; what that is drawn from may be known.
+    if let Some(recalled) = recall::of_image(asked, key, media_type).await
+        && recalled.freshness() == Freshness::Fresh
+    {
+        return Ok(Answer { origin: asked.origin(), ..recalled.into_answer(asked, None) });
+    }
     let subject = open_candidate(asked, candidate).await?;
     match subject.opened.category() {
         Category::SingleFrame | Category::MultiFrame(_) | Category::Video => {
@@ -328,8 +523,8 @@ fn no_image() -> ServerError {
     ServerError::Render { error: RenderError::NotAnImage, level: Level::Instance }
 }
 
-async fn open_candidate(asked: &Asked, candidate: &Candidate) -> Result<Subject, ServerError> {
-    let opened = Arc::new(asked.open(&candidate.path).await?);
+async fn open_candidate(asked: &Arc<Asked>, candidate: &Candidate) -> Result<Subject, ServerError> {
+    let opened = asked.open(&candidate.path).await?;
     let which = candidate.frame.map_or(Which::Representative, Which::Frame);
     Ok(Subject { which, ..Subject::new(opened) })
 }
@@ -356,7 +551,7 @@ async fn contrast(asked: &Arc<Asked>, candidate: &Candidate) -> Result<f64, Serv
     let source = asked.fetch(&candidate.path).source(&subject.opened, &subject.which).await;
     let source = source.map_err(|error| ServerError::of_source(error, Level::Instance))?;
     let job = RenderJob::new(source, plan::for_contrast(), asked.app.config.limits());
-    let contrast = asked.app.workers.contrast(job).await;
+    let contrast = asked.app.workers.contrast(job, asked.class).await;
     contrast
         .map_err(|error| ServerError::of_work(error, Level::Instance))
         .map_err(|error| remembered(asked, &candidate.path, error))

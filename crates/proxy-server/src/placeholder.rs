@@ -4,6 +4,7 @@
 use core_render::{Card, CardKind, RenderJob, Source};
 use dicomweb_types::MediaType;
 use http::{HeaderMap, Response, StatusCode};
+use render_pool::Class;
 
 use crate::app::App;
 use crate::negotiate::{Container, Offer, Wishes};
@@ -40,7 +41,7 @@ pub(crate) async fn instead_of(
         return failure;
     };
     let job = RenderJob::new(Source::Card(card), spec, app.config.limits());
-    match app.workers.draw(job).await {
+    match app.workers.draw(job, Class::Interactive).await {
         Ok(rendered) => respond::with_picture(failure, rendered.picture),
         Err(_) => failure,
     }

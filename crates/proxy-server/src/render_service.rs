@@ -3,20 +3,26 @@
 use std::sync::Arc;
 
 use core_render::Category;
-use dicomweb_types::{InstancePath, SeriesPath, Uid};
+use dicomweb_types::{FrameNumber, InstancePath};
 use http::request::Parts;
+use render_pool::Class;
 
 use crate::app::App;
 use crate::asked::Asked;
-use crate::collection::{self, Collection};
+use crate::cache::Freshness;
+use crate::collection::{self, Collection, Items};
 use crate::document::{self, Payload};
 use crate::error::ServerError;
+use crate::flight::Landed;
 use crate::forms::{self, Made};
 use crate::negotiate::{Container, NegotiationError};
-use crate::picture::{self, Answer, Subject};
+use crate::picture::{self, Answer, Stale, Subject};
+use crate::recall::{self, Recalled};
+use crate::remember;
+use crate::renew;
 use crate::representative::Candidates;
 use crate::route::{FrameList, Kind, Resource, Scope};
-use crate::source::Which;
+use crate::source::{Opened, Which};
 use crate::state;
 use crate::thumbnail;
 use crate::upstream::Upstream;
@@ -31,6 +37,15 @@ pub(crate) enum Outcome {
     Collection(Collection),
 }
 
+/// The same as far as requests that are equal share it.
+#[derive(Clone)]
+pub(crate) enum Answered {
+    Picture(Box<Answer>),
+    Document(Payload),
+    /// Parts, which each streams by itself: of an instance, or of frames of it.
+    Parts(Arc<Opened>, Option<Vec<FrameNumber>>),
+}
+
 /// Renders `resource` as the request says. Within the time that one request may take there is an answer,
 /// or the first part of one.
 pub(crate) async fn rendering(
@@ -39,44 +54,116 @@ pub(crate) async fn rendering(
     resource: &Resource,
     request: &Parts,
 ) -> Result<Outcome, ServerError> {
-    let asked = Arc::new(Asked::read(app, upstream, resource.kind, request)?);
-    let story = async {
-        match (resource.kind, &resource.scope) {
-            (Kind::Thumbnail, scope) => thumbnail::of(&asked, scope).await,
-            (Kind::Rendered, Scope::Study(study)) => of_study(&asked, study).await,
-            (Kind::Rendered, Scope::Series(series)) => of_series(&asked, series).await,
-            (Kind::Rendered, Scope::Instance(path)) => of_instance(&asked, path).await,
-            (Kind::Rendered, Scope::Frames(path, frames)) => of_frames(&asked, path, frames).await,
+    let asked = Arc::new(Asked::read(app, upstream, resource, request)?);
+    let kept = recall::answer(&asked).await;
+    match kept.as_ref().map(Recalled::freshness) {
+        Some(Freshness::Fresh) => return of_kept(&asked, kept, None),
+        Some(Freshness::Renewable) => {
+            renew::in_background(&asked);
+            return of_kept(&asked, kept, Some(Stale::Renewing));
         }
-    };
-    tokio::time::timeout(app.config.request_timeout, story)
-        .await
-        .map_err(|_| ServerError::TimedOut)?
-}
-
-async fn of_study(asked: &Arc<Asked>, study: &Uid) -> Result<Outcome, ServerError> {
-    match choose_of_many(asked)? {
-        (Container::Parts, _) => {
-            let items = collection::items_of_study(asked, study).await?;
-            collection::of_items(asked, items).await
+        Some(Freshness::Fallback | Freshness::Over) => asked.is_stale(),
+        None => {}
+    }
+    if asked.kind == Kind::Thumbnail && asked.may_use_cache() {
+        asked.app.warm_up.learn(asked.form());
+    }
+    if asked.class == Class::Bulk {
+        renew::without_who_asked(&asked);
+    }
+    match from_archive(&asked).await {
+        Err(error) if error.is_for_want_of_an_answer() && kept.is_some() => {
+            of_kept(&asked, kept, Some(Stale::ArchiveDown))
         }
-        (Container::Single, made) => {
-            let candidates = asked.lookup().study(study).await?;
-            one_for_many(asked, &candidates, made).await
+        Err(error) if error.says_that_it_is_gone() && kept.is_some() => {
+            asked.forget();
+            Err(error)
         }
+        other => other,
     }
 }
 
-async fn of_series(asked: &Arc<Asked>, series: &SeriesPath) -> Result<Outcome, ServerError> {
-    match choose_of_many(asked)? {
-        (Container::Parts, _) => {
-            let items = collection::items_of_series(asked, series).await?;
-            collection::of_items(asked, items).await
+fn of_kept(
+    asked: &Asked,
+    kept: Option<Recalled>,
+    stale: Option<Stale>,
+) -> Result<Outcome, ServerError> {
+    let answer = kept.ok_or(ServerError::Broke)?.into_answer(asked, stale);
+    Ok(Outcome::Picture(Box::new(answer)))
+}
+
+/// The long way, in the time that a request may take.
+async fn from_archive(asked: &Arc<Asked>) -> Result<Outcome, ServerError> {
+    let story = async {
+        if let Some(items) = items_of_many(asked).await? {
+            return collection::of_items(asked, items).await;
         }
-        (Container::Single, made) => {
+        let Landed { value, followed } = together(asked).await?;
+        match value {
+            Answered::Picture(mut answer) => {
+                answer.origin = answer.origin.collapsed(followed);
+                Ok(Outcome::Picture(answer))
+            }
+            Answered::Document(payload) => Ok(Outcome::Document(payload)),
+            Answered::Parts(opened, frames) => {
+                asked.admit()?;
+                let items = match frames {
+                    Some(frames) => collection::items_of_frames(opened, frames),
+                    None => collection::items_of_instance(opened),
+                };
+                collection::of_items(asked, items).await
+            }
+        }
+    };
+    let limit = asked.app.config.request_timeout;
+    tokio::time::timeout(limit, story).await.map_err(|_| ServerError::TimedOut)?
+}
+
+/// What is fetched and drawn once for all requests that are equal, at the same time.
+pub(crate) async fn together(asked: &Arc<Asked>) -> Result<Landed<Answered>, ServerError> {
+    let Asked { kind, scope, params, wishes, held, .. } = &**asked;
+    let owner = asked.clone();
+    let work = move || async move {
+        owner.admit()?;
+        answered(&owner).await
+    };
+    asked
+        .once(&asked.app.shared.answers, &("answer", kind, scope, params, wishes, held), work)
+        .await
+}
+
+async fn answered(asked: &Arc<Asked>) -> Result<Answered, ServerError> {
+    match (asked.kind, &asked.scope) {
+        (Kind::Thumbnail, _) => thumbnail::of(asked).await,
+        (Kind::Rendered, Scope::Study(study)) => {
+            let candidates = asked.lookup().study(study).await?;
+            one_for_many(asked, &candidates).await
+        }
+        (Kind::Rendered, Scope::Series(series)) => {
             let candidates = asked.lookup().series(series).await?;
-            one_for_many(asked, &candidates, made).await
+            one_for_many(asked, &candidates).await
         }
+        (Kind::Rendered, Scope::Instance(path)) => of_instance(asked, path).await,
+        (Kind::Rendered, Scope::Frames(path, frames)) => of_frames(asked, path, frames).await,
+    }
+}
+
+/// Everything in a study or series, where that is what is wanted of it.
+async fn items_of_many(asked: &Arc<Asked>) -> Result<Option<Items>, ServerError> {
+    if asked.kind == Kind::Thumbnail {
+        return Ok(None);
+    }
+    let is_wanted = || matches!(choose_of_many(asked), Ok((Container::Parts, _)));
+    match &asked.scope {
+        Scope::Study(study) if is_wanted() => {
+            asked.admit()?;
+            Ok(Some(collection::items_of_study(asked, study).await?))
+        }
+        Scope::Series(series) if is_wanted() => {
+            asked.admit()?;
+            Ok(Some(collection::items_of_series(asked, series).await?))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -96,11 +183,12 @@ fn choose_of_many(asked: &Asked) -> Result<(Container, Option<Made>), ServerErro
 async fn one_for_many(
     asked: &Arc<Asked>,
     candidates: &Candidates,
-    made: Option<Made>,
-) -> Result<Outcome, ServerError> {
+) -> Result<Answered, ServerError> {
+    let (_, made) = choose_of_many(asked)?;
     if let (Some(Made::Picture(media_type)), false) = (made, candidates.images.is_empty()) {
         let answer = picture::first_that_can_be_drawn(asked, candidates, media_type).await?;
-        return Ok(Outcome::Picture(Box::new(answer)));
+        remember::standing(asked, &answer, None, Some(candidates.listing)).await;
+        return Ok(Answered::Picture(Box::new(answer)));
     }
     match &candidates.only {
         Some(path) => of_instance(asked, path).await,
@@ -112,8 +200,8 @@ async fn one_for_many(
     }
 }
 
-async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Result<Outcome, ServerError> {
-    let opened = Arc::new(asked.open(path).await?);
+async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Result<Answered, ServerError> {
+    let opened = asked.open(path).await?;
     let category = opened.category();
     let stored = document::stored(asked, &opened).await?;
     let strict = asked.app.config.strict;
@@ -121,19 +209,20 @@ async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Result<Outcome,
     let offers = forms::of_object(category, stored_as, strict);
     let offer = asked.wishes.choose(&offers)?;
     if offer.container == Container::Parts {
-        return collection::of_items(asked, collection::items_of_instance(opened)).await;
+        return Ok(Answered::Parts(opened, None));
     }
     let subject = Subject::new(opened.clone());
     match offer.form {
         Made::Picture(media_type) if category == Category::PresentationState => {
             let subject = state::first_image(asked, &opened).await?;
             let answer = picture::draw(asked, &subject, media_type).await?;
-            Ok(Outcome::Picture(Box::new(answer)))
+            remember::standing(asked, &answer, Some(category), None).await;
+            Ok(Answered::Picture(Box::new(answer)))
         }
         Made::Picture(media_type) => {
             let answer = picture::draw(asked, &subject, media_type).await?;
             let answer = picture::with_frame_explained(answer, category);
-            Ok(Outcome::Picture(Box::new(answer)))
+            Ok(Answered::Picture(Box::new(answer)))
         }
         Made::Animation(media_type) => {
             let frames = match category {
@@ -143,13 +232,13 @@ async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Result<Outcome,
             let frames = core_render::cine_frames(frames, &asked.app.config.limits());
             let subject = Subject { which: Which::Cine(frames), ..subject };
             let answer = picture::draw(asked, &subject, media_type).await?;
-            Ok(Outcome::Picture(Box::new(answer)))
+            Ok(Answered::Picture(Box::new(answer)))
         }
-        Made::Report(form) => Ok(Outcome::Document(document::report(asked, &opened, form).await?)),
+        Made::Report(form) => Ok(Answered::Document(document::report(asked, &opened, form).await?)),
         Made::Stored(_) => {
             // Offered only where it is there.
             let stored = stored.ok_or(ServerError::Broke)?;
-            Ok(Outcome::Document(document::payload(asked, path, stored).await?))
+            Ok(Answered::Document(document::payload(asked, path, stored).await?))
         }
     }
 }
@@ -158,22 +247,22 @@ async fn of_frames(
     asked: &Arc<Asked>,
     path: &InstancePath,
     frames: &FrameList,
-) -> Result<Outcome, ServerError> {
+) -> Result<Answered, ServerError> {
     let strict = asked.app.config.strict;
     if let [frame] = *frames.as_slice() {
         let offer = asked.wishes.choose(&forms::of_object(Category::SingleFrame, None, strict))?;
         let Made::Picture(media_type) = offer.form else { return Err(ServerError::Broke) };
         if offer.container == Container::Single {
             let answer = picture::draw_frame(asked, path, frame, media_type).await?;
-            return Ok(Outcome::Picture(Box::new(answer)));
+            return Ok(Answered::Picture(Box::new(answer)));
         }
     }
     let offer = asked.wishes.choose(&forms::of_frames(strict))?;
-    let opened = Arc::new(asked.open(path).await?);
+    let opened = asked.open(path).await?;
     let frames = picture::frames_there(&opened, frames)?;
     let (which, media_type) = match (offer.container, offer.form) {
         (Container::Parts, _) => {
-            return collection::of_items(asked, collection::items_of_frames(opened, frames)).await;
+            return Ok(Answered::Parts(opened, Some(frames)));
         }
         (_, Made::Animation(media_type)) => (Which::Cine(frames.clone()), media_type),
         (_, Made::Picture(media_type)) => {
@@ -188,5 +277,5 @@ async fn of_frames(
         let all = Category::MultiFrame(frames.len() as u32);
         answer = picture::with_frame_explained(answer, all);
     }
-    Ok(Outcome::Picture(Box::new(answer)))
+    Ok(Answered::Picture(Box::new(answer)))
 }

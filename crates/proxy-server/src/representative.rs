@@ -14,6 +14,7 @@ use futures_util::{StreamExt, stream};
 use report_render::KeyObjects;
 use wadors_client::{Caller, UpstreamError};
 
+use crate::cache::Digest;
 use crate::config::Representative;
 use crate::listing::{self, Content, ListedInstance, ListedSeries};
 use crate::upstream::Upstream;
@@ -74,6 +75,8 @@ pub(crate) struct Candidates {
     pub(crate) card: Option<Card>,
     /// The only instance there is, if it is the only one.
     pub(crate) only: Option<InstancePath>,
+    /// What there is, as a hash: another one where something was added or removed.
+    pub(crate) listing: Digest,
 }
 
 /// Looks a study or a series up.
@@ -100,7 +103,9 @@ impl Lookup<'_> {
         };
         let card = instances.first().map(|instance| instance.card.clone());
         let images = candidates(series, &instances, &HashSet::new(), self.choice);
-        Ok(Candidates { images, compared: self.compared(), card, only })
+        let uids: Vec<&Uid> = instances.iter().map(|instance| &instance.uid).collect();
+        let listing = self.upstream.realm.work(&("series", uids));
+        Ok(Candidates { images, compared: self.compared(), card, only, listing })
     }
 
     /// What may stand for a study.
@@ -114,6 +119,9 @@ impl Lookup<'_> {
         let mut images: Vec<Candidate> = flagged.shown;
         let (mut card_of_best, mut only) = (None, None);
         let one_series = series.len() == 1;
+        let all: Vec<_> = series.iter().map(|s| (&s.path.series, s.instances)).collect();
+        let all = self.upstream.realm.work(&("study", all));
+        let mut looked_into = Vec::new();
         for listed in by_preference(series).into_iter().take(TRIED_SERIES) {
             let instances =
                 match listing::instances_of(self.upstream, &listed.path, self.caller).await {
@@ -121,6 +129,7 @@ impl Lookup<'_> {
                     Err(error) if error.is_denied() || error.is_transient() => return Err(error),
                     Err(_) => continue,
                 };
+            looked_into.extend(instances.iter().map(|instance| instance.uid.clone()));
             if let (true, [instance]) = (one_series, &instances[..]) {
                 only = Some(listed.path.instance(instance.uid.clone()));
             }
@@ -140,7 +149,8 @@ impl Lookup<'_> {
         } else {
             self.compared()
         };
-        Ok(Candidates { images, compared, card, only })
+        let listing = self.upstream.realm.work(&(all, looked_into));
+        Ok(Candidates { images, compared, card, only, listing })
     }
 
     fn compared(&self) -> usize {

@@ -15,6 +15,8 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use serde::Serialize;
 use wadors_client::UpstreamError;
 
+use crate::admin::AdminError;
+use crate::cache_status;
 use crate::collection::Collection;
 use crate::conditional::{ETag, Held};
 use crate::document::Payload;
@@ -85,10 +87,11 @@ pub(crate) fn outcome(outcome: Outcome, request: &HeaderMap) -> Response<Body> {
 }
 
 fn picture(answer: Answer) -> Response<Body> {
-    let Answer { etag, content_location, drawn, representative } = answer;
+    let Answer { etag, content_location, drawn, representative, shown: _, origin } = answer;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     identify(&etag, &content_location, headers);
+    cache_status::tell(&origin, headers);
     if let Some(representative) = &representative {
         set(headers, HeaderName::from_static("x-representative"), representative);
     }
@@ -98,7 +101,9 @@ fn picture(answer: Answer) -> Response<Body> {
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(picture.media_type.as_str()));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(picture.bytes.len()));
-    set(headers, HeaderName::from_static("server-timing"), &server_timing(&timings));
+    if let Some(timings) = timings {
+        set(headers, HeaderName::from_static("server-timing"), &server_timing(&timings));
+    }
     warn(headers, picture.warnings.iter().chain(&warnings));
     nosniff(headers);
     *response.body_mut() = Body::whole(picture.bytes);
@@ -237,6 +242,18 @@ pub(crate) fn no_content(headers: HeaderMap) -> Response<Body> {
     response
 }
 
+/// 204: it is done.
+pub(crate) fn done() -> Response<Body> {
+    no_content(HeaderMap::new())
+}
+
+/// 202: it will be done.
+pub(crate) fn accepted() -> Response<Body> {
+    let mut response = text("text/plain; charset=utf-8", "accepted\n");
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response
+}
+
 /// 200 with a page for people, and what a browser may do with it.
 pub(crate) fn page(html: String, security_policy: &str) -> Response<Body> {
     let mut response = text("text/html; charset=utf-8", html);
@@ -288,6 +305,12 @@ pub(crate) fn failure(error: &ServerError) -> Response<Body> {
     match error {
         ServerError::Method => {
             headers.insert(header::ALLOW, HeaderValue::from_static(ALLOWED));
+        }
+        ServerError::MethodOf(method) => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(method));
+        }
+        ServerError::Admin(AdminError::Token) => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         ServerError::Upstream(UpstreamError::Status { status: 401, www_authenticate, .. }) => {
             for challenge in www_authenticate {
@@ -366,7 +389,14 @@ fn status(error: &ServerError) -> StatusCode {
         | ServerError::Plan(_)
         | ServerError::StateHasNoFrames => StatusCode::BAD_REQUEST,
         ServerError::Outside | ServerError::NothingThere => StatusCode::NOT_FOUND,
-        ServerError::Method => StatusCode::METHOD_NOT_ALLOWED,
+        ServerError::Method | ServerError::MethodOf(_) => StatusCode::METHOD_NOT_ALLOWED,
+        ServerError::Admin(error) => match error {
+            AdminError::Token => StatusCode::UNAUTHORIZED,
+            AdminError::Study | AdminError::Studies | AdminError::Archive => {
+                StatusCode::BAD_REQUEST
+            }
+            AdminError::NoWarmUp => StatusCode::CONFLICT,
+        },
         ServerError::Negotiation(NegotiationError::Mixed) => StatusCode::BAD_REQUEST,
         ServerError::Negotiation(
             NegotiationError::NotAcceptable { .. } | NegotiationError::Missing,

@@ -6,6 +6,7 @@
 
 use dicomweb_types::{FrameNumber, InstancePath, SeriesPath, Uid};
 use percent_encoding::percent_decode_str;
+use serde::Serialize;
 
 /// What a path asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,7 +18,7 @@ pub(crate) enum Target {
 }
 
 /// A rendered or thumbnail resource.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct Resource {
     /// How it is drawn.
     pub(crate) kind: Kind,
@@ -45,7 +46,7 @@ impl Resource {
 }
 
 /// What is rendered.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) enum Scope {
     Study(Uid),
     Series(SeriesPath),
@@ -54,8 +55,19 @@ pub(crate) enum Scope {
 }
 
 /// The frames of a path, ascending and each once (R1.3); at least one.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub(crate) struct FrameList(Vec<FrameNumber>);
+
+impl Scope {
+    /// The study that it is, or lies in.
+    pub(crate) fn study(&self) -> &Uid {
+        match self {
+            Self::Study(study) => study,
+            Self::Series(series) => &series.study,
+            Self::Instance(instance) | Self::Frames(instance, _) => &instance.study,
+        }
+    }
+}
 
 impl FrameList {
     pub(crate) fn as_slice(&self) -> &[FrameNumber] {
@@ -72,7 +84,7 @@ impl FrameList {
 }
 
 /// The two forms of a rendering.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub(crate) enum Kind {
     /// `/rendered`.
     Rendered,

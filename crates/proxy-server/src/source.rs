@@ -23,6 +23,7 @@ use core_render::{
 use dicom_object::InMemDicomObject;
 use dicomweb_types::{FrameNumber, InstancePath};
 use futures_util::{FutureExt, StreamExt, stream};
+use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use wadors_client::{
     BulkDataRef, Caller, Client, Frame, InstanceAnswer, Metadata, SizeLimit, UpstreamError,
@@ -56,7 +57,7 @@ const TABLES_AT_ONCE: usize = 4;
 const AT_ONCE: usize = 6;
 
 /// Why there is nothing to draw from.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum SourceError {
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -115,7 +116,7 @@ enum Held {
 }
 
 /// Which part of an instance is drawn.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) enum Which {
     Representative,
     Frame(FrameNumber),
@@ -580,11 +581,16 @@ impl Fetch<'_> {
         }
     }
 
-    /// One frame of an instance that is not open yet, with the texts of an annotation.
-    pub(crate) async fn frame(&self, frame: FrameNumber) -> Result<(Source, Labels)> {
+    /// The instance of which a frame is wanted, with that frame at hand if it could be had.
+    pub(crate) async fn open_frame(&self, frame: FrameNumber) -> Result<Opened> {
         let opened = self.open_for(Some(frame)).await?;
         self.has_frames(opened.category)?;
-        Ok((self.frame_of(&opened, frame, None).await?, opened.labels(frame)))
+        Ok(opened)
+    }
+
+    /// That frame.
+    pub(crate) async fn frame(&self, opened: &Opened, frame: FrameNumber) -> Result<Source> {
+        self.frame_of(opened, frame, None).await
     }
 
     fn has_frames(&self, category: Category) -> Result<()> {

@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt};
 
 use crate::asked::Asked;
 use crate::error::{Level, ServerError};
-use crate::picture::Subject;
+use crate::picture::{AsStated, Subject};
 use crate::plan;
 use crate::route::Kind;
 use crate::source::{Opened, Which};
@@ -52,10 +52,11 @@ pub(crate) async fn first_image(
 ) -> Result<Subject, ServerError> {
     let StateImages { state, images } = in_order(asked, opened, read(asked, opened)?).await;
     let Some(first) = images.into_iter().next() else { return Err(ServerError::Broke) };
-    let image = Arc::new(asked.open(&path_of(opened, &first)).await?);
+    let image = asked.open(&path_of(opened, &first)).await?;
     let frame =
         first.frames.first().copied().unwrap_or_else(|| representative_frame(image.dataset()));
-    Ok(Subject { opened: image, which: Which::Frame(frame), state: Some(state) })
+    let state = Some(AsStated { path: opened.path.clone(), state });
+    Ok(Subject { opened: image, which: Which::Frame(frame), state })
 }
 
 /// Where an image that a state refers to is: in the state's own study.

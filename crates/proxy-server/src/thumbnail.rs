@@ -9,35 +9,44 @@ use crate::asked::Asked;
 use crate::error::ServerError;
 use crate::forms::{self, Made};
 use crate::picture::{self, Answer, Subject};
-use crate::plan;
-use crate::render_service::Outcome;
+use crate::remember;
+use crate::render_service::Answered;
 use crate::representative::Candidates;
 use crate::route::{FrameList, Scope};
-use crate::source::Which;
+use crate::source::{Opened, Which};
 use crate::state;
 
-/// The thumbnail of what `scope` names.
-pub(crate) async fn of(asked: &Arc<Asked>, scope: &Scope) -> Result<Outcome, ServerError> {
+/// The thumbnail of what was asked for.
+pub(crate) async fn of(asked: &Arc<Asked>) -> Result<Answered, ServerError> {
     let offer = asked.wishes.choose(&forms::of_thumbnail())?;
     let Made::Picture(media_type) = offer.form else { return Err(ServerError::Broke) };
-    let answer = match scope {
+    let answer = match &asked.scope {
         Scope::Study(study) => {
             let candidates = asked.lookup().study(study).await?;
-            of_many(asked, scope, &candidates, media_type).await
+            of_many(asked, &candidates, media_type).await
         }
         Scope::Series(series) => {
             let candidates = asked.lookup().series(series).await?;
-            of_many(asked, scope, &candidates, media_type).await
+            of_many(asked, &candidates, media_type).await
         }
         Scope::Instance(path) => of_instance(asked, path, media_type).await,
         Scope::Frames(path, frames) => of_frames(asked, path, frames, media_type).await,
     };
-    Ok(Outcome::Picture(Box::new(answer?)))
+    Ok(Answered::Picture(Box::new(answer?)))
 }
 
 async fn of_many(
     asked: &Arc<Asked>,
-    scope: &Scope,
+    candidates: &Candidates,
+    media_type: MediaType,
+) -> Result<Answer, ServerError> {
+    let answer = image_or_card(asked, candidates, media_type).await?;
+    remember::standing(asked, &answer, None, Some(candidates.listing)).await;
+    Ok(answer)
+}
+
+async fn image_or_card(
+    asked: &Arc<Asked>,
     candidates: &Candidates,
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
@@ -50,8 +59,7 @@ async fn of_many(
         }
     }
     let card = candidates.card.clone().unwrap_or(OTHER);
-    let location = plan::scope_location(&asked.upstream.base_path, scope);
-    picture::draw_card(asked, card, location, media_type).await
+    picture::draw_card(asked, card, media_type).await
 }
 
 const OTHER: Card = Card { kind: CardKind::Other, modality: None, series_number: None };
@@ -61,23 +69,32 @@ async fn of_instance(
     path: &InstancePath,
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
-    let opened = Arc::new(asked.open(path).await?);
-    let card = || async {
-        let location = plan::content_location(&asked.upstream.base_path, path, None);
-        picture::draw_card(asked, Card::of(opened.dataset()), location, media_type).await
-    };
+    let opened = asked.open(path).await?;
+    let answer = of_opened(asked, &opened, media_type).await?;
+    if remember::is_by_reference(asked, &answer) {
+        remember::standing(asked, &answer, Some(opened.category()), None).await;
+    }
+    Ok(answer)
+}
+
+async fn of_opened(
+    asked: &Arc<Asked>,
+    opened: &Arc<Opened>,
+    media_type: MediaType,
+) -> Result<Answer, ServerError> {
+    let card = || async { picture::draw_card(asked, Card::of(opened.dataset()), media_type).await };
     let drawn = match opened.category() {
         Category::SingleFrame | Category::MultiFrame(_) | Category::Video => {
             let subject = Subject::new(opened.clone());
             let answer = picture::draw(asked, &subject, media_type).await;
             answer.map(|answer| picture::with_frame_explained(answer, opened.category()))
         }
-        Category::PresentationState => match state::first_image(asked, &opened).await {
+        Category::PresentationState => match state::first_image(asked, opened).await {
             Ok(subject) => picture::draw(asked, &subject, media_type).await,
             Err(error) => Err(error),
         },
-        Category::Report => match picture::first_key_image(&opened) {
-            Some(image) => picture::draw_reference(asked, &opened, image, media_type).await,
+        Category::Report => match picture::first_key_image(opened) {
+            Some(image) => picture::draw_reference(asked, opened, image, media_type).await,
             None => return card().await,
         },
         Category::Document | Category::Other => {
@@ -114,7 +131,7 @@ async fn of_frames(
     if let [frame] = *frames.as_slice() {
         return picture::draw_frame(asked, path, frame, media_type).await;
     }
-    let opened = Arc::new(asked.open(path).await?);
+    let opened = asked.open(path).await?;
     let there = picture::frames_there(&opened, frames)?;
     let which = Which::Frame(picture::representative_of(&opened, &there));
     let subject = Subject { which, ..Subject::new(opened) };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use wadors_client::{Client, ClientConfig, ClientError};
 
+use crate::cache::Realm;
 use crate::config::{BasePath, Config, UpstreamConfig};
 use crate::known::Known;
 use crate::pace::Pace;
@@ -26,6 +27,8 @@ pub(crate) struct Upstream {
     pub(crate) known: Known,
     /// Which way its objects come faster.
     pub(crate) pace: Pace,
+    /// Under what things of it are kept.
+    pub(crate) realm: Realm,
     /// Whether our credentials go with requests that change something.
     pub(crate) allow_writes: bool,
     /// Whether we show it a certificate: what reaches it through us has our rights without any header.
@@ -65,6 +68,7 @@ impl Upstream {
             poison: Poison::default(),
             known: Known::default(),
             pace: Pace::default(),
+            realm: Realm::new(keys, config.representative),
             allow_writes: keys.allow_writes,
             shows_certificate: keys.cert.is_some(),
             rewrite_urls: keys.rewrite_urls,

@@ -114,25 +114,26 @@ impl Workers {
     }
 
     /// Draws, once a worker is free. Dropped before that, nothing is drawn.
-    pub(crate) async fn draw(&self, job: RenderJob) -> Result<Rendered, WorkError> {
-        let Drawn { answer, waited, times } = self.done(Task { job, want: Want::Picture }).await?;
+    pub(crate) async fn draw(&self, job: RenderJob, class: Class) -> Result<Rendered, WorkError> {
+        let task = Task { job, want: Want::Picture };
+        let Drawn { answer, waited, times } = self.done(task, class).await?;
         let Answer::Picture(picture) = answer else { return Err(WorkError::Broke) };
         let render_pool::Times { decode, render, encode } = times;
         Ok(Rendered { picture, queue: waited, decode, render, encode })
     }
 
     /// How much the display values of a job's picture differ.
-    pub(crate) async fn contrast(&self, job: RenderJob) -> Result<f64, WorkError> {
-        match self.done(Task { job, want: Want::Contrast }).await?.answer {
+    pub(crate) async fn contrast(&self, job: RenderJob, class: Class) -> Result<f64, WorkError> {
+        match self.done(Task { job, want: Want::Contrast }, class).await?.answer {
             Answer::Contrast(contrast) => Ok(contrast),
             Answer::Picture(_) => Err(WorkError::Broke),
         }
     }
 
-    async fn done(&self, task: Task) -> Result<Drawn, WorkError> {
+    async fn done(&self, task: Task, class: Class) -> Result<Drawn, WorkError> {
         let (task, need) = needed(task).await?;
         let (sender, answer) = oneshot::channel();
-        let submission = Submission { task, need, class: Class::Interactive };
+        let submission = Submission { task, need, class };
         // Who went away takes no answer. The ticket lives as long as somebody waits.
         let ticket: Ticket =
             self.pool.submit(submission, move |outcome| drop(sender.send(outcome)));
@@ -276,7 +277,7 @@ mod tests {
     async fn a_failed_job_leaves_its_worker_free() {
         let workers = workers(0);
         for _ in 0..3 {
-            let outcome = workers.draw(nonsense()).await;
+            let outcome = workers.draw(nonsense(), Class::Interactive).await;
             assert!(matches!(outcome, Err(WorkError::Render(_))), "{outcome:?}");
         }
         let seen = workers.snapshot();
@@ -299,7 +300,7 @@ mod tests {
         let viewport = "20000,20000".parse().unwrap();
         let spec = RenderSpec::new(Framing::Viewport(viewport), Output::Png);
         let job = RenderJob::new(Source::Card(card), spec, Limits::default());
-        let outcome = workers.draw(job).await;
+        let outcome = workers.draw(job, Class::Interactive).await;
         let too_large = matches!(
             outcome,
             Err(WorkError::Pool(render_pool::WorkError::TooLarge { need, limit })) if need > limit

@@ -103,6 +103,10 @@ fn config(args: &Demo, upstream: &str) -> Result<Config, Failure> {
     if std::env::var_os("LIGHTBOX_ADMIN_LISTEN").is_none() {
         flags.push(("admin_listen", "127.0.0.1:0".to_owned()));
     }
+    // Its archive is another one each time.
+    if std::env::var_os("LIGHTBOX_CACHE_DISK").is_none() {
+        flags.push(("cache_disk", "off".to_owned()));
+    }
     super::load(None, &flags)
 }
 

@@ -1,8 +1,8 @@
 //! Every key: the only place that knows it.
 
 use super::values::{
-    address, boolean, isolation, log_format, memory, overlays, path, quoted, representative,
-    service_url, text, whole, words,
+    address, boolean, isolation, log_format, memory, overlays, path, quoted, representative, room,
+    service_url, show_room, text, whole, words,
 };
 use super::{Config, CredentialsKind, IsolationKind, LogFormat, Representative, UpstreamConfig};
 use crate::units;
@@ -44,6 +44,13 @@ pub(super) const KEYS: &[Key<Config>] = &[
         about: "Where /healthz (this process), /readyz (the archive answers) and /metrics are served. Keep it private.",
         set: |c, text| put(&mut c.admin_listen, address(text)),
         show: |c| quoted(c.admin_listen),
+    },
+    Key {
+        name: "admin_token",
+        about: "What orders on the admin listener (POST, DELETE) have to show as Authorization: Bearer, itself or\n\
+                \"file:/path\". Without it they are taken only where the listener is on loopback.",
+        set: |c, text| put(&mut c.admin_token, parsed(text).map(Some)),
+        show: |c| c.admin_token.as_ref()?.file().and_then(|file| quoted(format!("file:{file}"))),
     },
     Key {
         name: "public_url",
@@ -173,6 +180,58 @@ pub(super) const KEYS: &[Key<Config>] = &[
                 window, quality and iccprofile for thumbnails.",
         set: |c, text| put(&mut c.strict, boolean(text)),
         show: |c| Some(c.strict.to_string()),
+    },
+    Key {
+        name: "cache_dir",
+        about: "The directory where pictures, and what they are drawn from, are kept; made where it is not there, and for\n\
+                this server alone: they show patients. Default: that of the platform for caches.",
+        set: |c, text| put(&mut c.cache_dir, path(text).map(Some)),
+        show: |c| quoted(c.cache_dir.as_ref()?.display()),
+    },
+    Key {
+        name: "cache_memory",
+        about: "What may be kept in memory of what was fetched and drawn before: half of it for pictures; or \"off\".",
+        set: |c, text| put(&mut c.cache_memory, room(text)),
+        show: |c| quoted(show_room(c.cache_memory)),
+    },
+    Key {
+        name: "cache_disk",
+        about: "The same on disk: three quarters of it for pictures; or \"off\". The studies that were not looked at for\n\
+                the longest time leave first.",
+        set: |c, text| put(&mut c.cache_disk, room(text)),
+        show: |c| quoted(show_room(c.cache_disk)),
+    },
+    Key {
+        name: "cache_ttl",
+        about: "How long a picture is shown without asking the archive whether its object has changed.",
+        set: |c, text| put(&mut c.cache_ttl, units::duration(text)),
+        show: |c| quoted(units::show_duration(c.cache_ttl)),
+    },
+    Key {
+        name: "index_ttl",
+        about: "The same of which image stands for a study or a series that has just changed. One that has stayed as it\n\
+                is for longer is trusted for longer, up to cache_ttl.",
+        set: |c, text| put(&mut c.index_ttl, units::duration(text)),
+        show: |c| quoted(units::show_duration(c.index_ttl)),
+    },
+    Key {
+        name: "stale_while_revalidate",
+        about: "How long after that a picture is still shown at once, while the archive is asked for the next time.",
+        set: |c, text| put(&mut c.stale_while_revalidate, units::duration(text)),
+        show: |c| quoted(units::show_duration(c.stale_while_revalidate)),
+    },
+    Key {
+        name: "stale_if_error",
+        about: "How long after that a picture is still shown, marked as stale, while the archive does not answer.",
+        set: |c, text| put(&mut c.stale_if_error, units::duration(text)),
+        show: |c| quoted(units::show_duration(c.stale_if_error)),
+    },
+    Key {
+        name: "warm_up",
+        about: "Whether thumbnails of a study are made, at low priority, when it was stored or a viewer opens it, before\n\
+                they are asked for. Only where the archive is not asked with the client's own credentials.",
+        set: |c, text| put(&mut c.warm_up, boolean(text)),
+        show: |c| Some(c.warm_up.to_string()),
     },
     Key {
         name: "log",

@@ -12,7 +12,7 @@ mod values;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use core_render::{Limits, Overlays};
@@ -33,6 +33,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where health is served.
     pub admin_listen: SocketAddr,
+    /// What orders on the admin listener have to show; without it they are taken from this machine only.
+    pub admin_token: Option<SecretText>,
     /// The URL by which clients reach this server, where that is not the one they name.
     pub public_url: Option<Url>,
     /// The archive of the flat keys.
@@ -73,6 +75,22 @@ pub struct Config {
     pub representative: Representative,
     /// Whether every leniency towards clients is off.
     pub strict: bool,
+    /// Where pictures and sources are kept on disk; nowhere without it.
+    pub cache_dir: Option<PathBuf>,
+    /// Bytes of memory for what was fetched and drawn before; none for 0.
+    pub cache_memory: u64,
+    /// Bytes of disk for the same; none for 0.
+    pub cache_disk: u64,
+    /// How long an object is taken to be as it was.
+    pub cache_ttl: Duration,
+    /// The same of what stands for a study or series that has just changed.
+    pub index_ttl: Duration,
+    /// How long after that it is shown while the archive is asked.
+    pub stale_while_revalidate: Duration,
+    /// How long after that it is shown while the archive cannot be asked.
+    pub stale_if_error: Duration,
+    /// Whether thumbnails are made before they are asked for.
+    pub warm_up: bool,
     /// Filter of the log.
     pub log: LogFilter,
     /// Form of the log.
@@ -86,6 +104,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            admin_token: None,
             public_url: None,
             upstream: UpstreamConfig::default(),
             upstreams: Vec::new(),
@@ -106,6 +125,14 @@ impl Default for Config {
             collections: true,
             representative: Representative::Middle,
             strict: false,
+            cache_dir: values::platform_cache(|name| std::env::var_os(name)),
+            cache_memory: 256 << 20,
+            cache_disk: 10 << 30,
+            cache_ttl: Duration::from_secs(3600),
+            index_ttl: Duration::from_secs(10),
+            stale_while_revalidate: Duration::from_secs(24 * 3600),
+            stale_if_error: Duration::from_secs(30 * 24 * 3600),
+            warm_up: true,
             log: LogFilter::default(),
             log_format: LogFormat::Text,
         }
@@ -284,6 +311,10 @@ mod tests {
                 render_memory: 300_000_001,
                 isolation: IsolationKind::Thread,
                 render_worker: vec!["/usr/bin/cage".to_owned(), "lightbox".to_owned()],
+                cache_dir: Some(PathBuf::from("/var/cache/light box")),
+                cache_memory: 0,
+                cache_disk: 0,
+                index_ttl: Duration::from_millis(1500),
                 ..Config::default()
             },
         ] {

@@ -1,5 +1,6 @@
 //! What values of the configuration may be, and how their texts are read.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -103,6 +104,27 @@ pub(super) fn memory(text: &str) -> Result<u64, String> {
         bytes if bytes >= LEAST => Ok(bytes),
         _ => Err("must be at least 64MB".to_owned()),
     }
+}
+
+/// Bytes of a cache, or none.
+pub(super) fn room(text: &str) -> Result<u64, String> {
+    if text == "off" {
+        return Ok(0);
+    }
+    crate::units::bytes(text).map_err(|problem| format!("{problem}, or off"))
+}
+
+pub(super) fn show_room(bytes: u64) -> String {
+    if bytes == 0 { "off".to_owned() } else { crate::units::show_bytes(bytes) }
+}
+
+/// Where this platform wants caches: what systemd names, else as the XDG Base Directory Specification has
+/// it.
+pub(super) fn platform_cache(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name: &str| variable(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    absolute("CACHE_DIRECTORY")
+        .or_else(|| absolute("XDG_CACHE_HOME").map(|dir| dir.join("lightbox")))
+        .or_else(|| absolute("HOME").map(|dir| dir.join(".cache/lightbox")))
 }
 
 /// Which image stands for a series (R5.3).
@@ -286,6 +308,28 @@ mod tests {
         for text in ["/a//b", "/../a", "/a b", "/a?b", "/ä", "/<script>"] {
             assert!(text.parse::<BasePath>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn caches_lie_where_the_platform_wants_them() {
+        let of = |pairs: &[(&str, &str)]| {
+            let pairs: Vec<(String, OsString)> =
+                pairs.iter().map(|(n, v)| ((*n).to_owned(), OsString::from(v))).collect();
+            platform_cache(|name| Some(pairs.iter().find(|(n, _)| n == name)?.1.clone()))
+        };
+        let all =
+            [("HOME", "/home/a"), ("XDG_CACHE_HOME", "/x"), ("CACHE_DIRECTORY", "/var/cache/l")];
+        assert_eq!(of(&all), Some("/var/cache/l".into()));
+        assert_eq!(of(&all[..2]), Some("/x/lightbox".into()));
+        assert_eq!(of(&all[..1]), Some("/home/a/.cache/lightbox".into()));
+        assert_eq!(of(&[("HOME", "not/absolute")]), None);
+    }
+
+    #[test]
+    fn a_cache_has_a_size_or_is_off() {
+        assert_eq!((room("off"), room("2GiB")), (Ok(0), Ok(2 << 30)));
+        assert!(room("0").is_err() && room("none").is_err());
+        assert_eq!((show_room(0), show_room(2 << 30)), ("off".to_owned(), "2GiB".to_owned()));
     }
 
     #[test]

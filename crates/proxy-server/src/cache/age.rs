@@ -1,0 +1,187 @@
+//! How long what is kept may be shown (RFC 9111 §4.2, RFC 5861).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+
+/// A second of the wall clock: what is kept outlives this process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self(since.map_or(0, |since| since.as_secs()))
+    }
+
+    /// How long ago it was; nothing where the clock has jumped and it lies ahead.
+    fn age(self, now: Self) -> Option<Duration> {
+        now.0.checked_sub(self.0).map(Duration::from_secs)
+    }
+}
+
+/// How long what is kept may be shown, as configured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Without asking the archive: an object.
+    cache_ttl: Duration,
+    /// The same: which image stands for a study or a series that may grow.
+    index_ttl: Duration,
+    /// After that, while it is asked.
+    while_revalidate: Duration,
+    /// While it cannot be asked.
+    if_error: Duration,
+}
+
+/// What may be done with something that is kept.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Freshness {
+    /// Shown.
+    Fresh,
+    /// Shown, and renewed meanwhile.
+    Renewable,
+    /// Shown if the archive cannot be asked.
+    Fallback,
+    /// Not shown.
+    Over,
+}
+
+/// Something kept, seen at a moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Seen {
+    pub(crate) freshness: Freshness,
+    /// How long ago the archive was asked.
+    pub(crate) age: Duration,
+    /// Seconds for which it is fresh; below 0 since when it is not (RFC 9211 §2.2).
+    pub(crate) ttl: i64,
+}
+
+/// A study that has just changed will change again: what stands for it is trusted for half as long as it
+/// has been so (a heuristic as of RFC 9111 §4.2.2).
+const OF_ITS_AGE: u32 = 2;
+
+/// What has stood for so long without a change is shown while it is looked up again.
+const SETTLED: Duration = Duration::from_secs(600);
+
+impl Terms {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            cache_ttl: config.cache_ttl,
+            index_ttl: config.index_ttl,
+            while_revalidate: config.stale_while_revalidate,
+            if_error: config.stale_if_error,
+        }
+    }
+
+    /// An object that was as it is when it was last checked.
+    pub(crate) fn of_object(&self, checked: Moment, now: Moment) -> Seen {
+        self.seen(checked, now, self.cache_ttl, self.while_revalidate)
+    }
+
+    /// What stands for a study or a series, unchanged since a moment.
+    pub(crate) fn of_collection(&self, since: Moment, checked: Moment, now: Moment) -> Seen {
+        let unchanged = since.age(checked).unwrap_or_default();
+        let most = self.cache_ttl.max(self.index_ttl);
+        let lifetime = (unchanged / OF_ITS_AGE).clamp(self.index_ttl, most);
+        // One that still arrives is looked up before it is shown again, which takes one search.
+        let meanwhile = if unchanged < SETTLED { Duration::ZERO } else { self.while_revalidate };
+        self.seen(checked, now, lifetime, meanwhile)
+    }
+
+    fn seen(&self, checked: Moment, now: Moment, lifetime: Duration, meanwhile: Duration) -> Seen {
+        let Some(age) = checked.age(now) else {
+            // The clock was set back: how old it is cannot be told.
+            return Seen { freshness: Freshness::Renewable, age: Duration::ZERO, ttl: 0 };
+        };
+        let freshness = if age < lifetime {
+            Freshness::Fresh
+        } else if age < lifetime.saturating_add(meanwhile) {
+            Freshness::Renewable
+        } else if age < lifetime.saturating_add(self.if_error) {
+            Freshness::Fallback
+        } else {
+            Freshness::Over
+        };
+        Seen { freshness, age, ttl: seconds(lifetime).saturating_sub(seconds(age)) }
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+impl Seen {
+    /// Of two that a picture depends on: the worse, the older.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            freshness: self.freshness.max(other.freshness),
+            age: self.age.max(other.age),
+            ttl: self.ttl.min(other.ttl),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3600;
+
+    fn terms() -> Terms {
+        Terms {
+            cache_ttl: Duration::from_secs(HOUR),
+            index_ttl: Duration::from_secs(10),
+            while_revalidate: Duration::from_secs(24 * HOUR),
+            if_error: Duration::from_secs(240 * HOUR),
+        }
+    }
+
+    fn object(age: u64) -> Freshness {
+        let now = Moment(1_000_000_000);
+        terms().of_object(Moment(now.0 - age), now).freshness
+    }
+
+    #[test]
+    fn an_object_is_fresh_then_renewed_then_a_fallback() {
+        assert_eq!(object(0), Freshness::Fresh);
+        assert_eq!(object(HOUR - 1), Freshness::Fresh);
+        assert_eq!(object(HOUR), Freshness::Renewable);
+        assert_eq!(object(25 * HOUR), Freshness::Fallback);
+        assert_eq!(object(241 * HOUR), Freshness::Over);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_makes_it_older_or_to_be_checked_and_nothing_else() {
+        let seen = terms().of_object(Moment(2_000_000_000), Moment(1_000_000_000));
+        assert_eq!((seen.freshness, seen.age), (Freshness::Renewable, Duration::ZERO));
+        let seen = terms().of_object(Moment(0), Moment(u64::MAX));
+        assert_eq!(seen.freshness, Freshness::Over);
+        let seen = terms().of_collection(Moment(9), Moment(5), Moment(6));
+        assert_eq!(seen.freshness, Freshness::Fresh);
+    }
+
+    #[test]
+    fn what_has_just_changed_is_looked_up_soon_and_what_has_not_is_trusted() {
+        let at = |since, checked, now| {
+            let seen = terms().of_collection(Moment(since), Moment(checked), Moment(now));
+            (seen.freshness, seen.ttl)
+        };
+        assert_eq!(at(1000, 1000, 1009), (Freshness::Fresh, 1));
+        assert_eq!(at(1000, 1000, 1010), (Freshness::Fallback, 0));
+        assert_eq!(at(1000, 1100, 1149), (Freshness::Fresh, 1));
+        assert_eq!(at(1000, 1100, 1150), (Freshness::Fallback, 0));
+        assert_eq!(at(0, 1000, 1500), (Freshness::Renewable, 0));
+        assert_eq!(at(0, 100 * HOUR, 100 * HOUR + 5), (Freshness::Fresh, 3595));
+    }
+
+    #[test]
+    fn a_picture_is_as_fresh_as_the_worse_of_what_it_depends_on() {
+        let seen = |freshness, age, ttl| Seen { freshness, age: Duration::from_secs(age), ttl };
+        let both = seen(Freshness::Fresh, 100, 3500).and(seen(Freshness::Fresh, 4, 6));
+        assert_eq!(both, seen(Freshness::Fresh, 100, 6));
+        let stale = seen(Freshness::Renewable, 50, -40).and(seen(Freshness::Fresh, 4, 6));
+        assert_eq!(stale, seen(Freshness::Renewable, 50, -40));
+    }
+}

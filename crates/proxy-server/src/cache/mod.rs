@@ -1,0 +1,239 @@
+//! What was fetched and drawn before, and how it is found again without a fetch.
+//!
+//! Four kinds of records (`record`), by study (`key`): what stands for a resource, what that is drawn
+//! from (a hash), the source itself, and pictures. Each lies in memory, on disk and, but for sources,
+//! with the other nodes (`tier`). How long they may be shown is told in `age`. `recall` in the room
+//! above puts an answer together from them.
+
+mod age;
+mod forgotten;
+mod key;
+mod memory;
+mod outer;
+mod record;
+mod tier;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use core_render::{EncodedFrame, Picture};
+use disk_store::{Settings, Store};
+
+pub(crate) use age::{Freshness, Moment, Seen, Terms};
+pub(crate) use forgotten::Began;
+pub(crate) use key::{Digest, Groups, Key, Place, Realm, SubjectKey};
+pub(crate) use record::{DrawnFrom, Identity, Shown, Standing};
+pub(crate) use tier::Found;
+
+use crate::config::Config;
+use crate::picture::Stale;
+use forgotten::Forgotten;
+use outer::{Disk, Outer};
+use tier::Tier;
+
+/// All that is kept.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    pub(crate) terms: Terms,
+    standings: Tier<Standing>,
+    identities: Tier<Identity>,
+    sources: Tier<EncodedFrame>,
+    pictures: Tier<Picture>,
+    disk: Option<Arc<Disk>>,
+    /// Of sources, which are large: they must not push pictures out.
+    source_disk: Option<Arc<Disk>>,
+    forgotten: Arc<Forgotten>,
+    is_on: bool,
+    served: Served,
+}
+
+/// Answers that were given out of what is kept.
+#[derive(Debug, Default)]
+struct Served {
+    count: AtomicU64,
+    age: AtomicU64,
+    while_renewing: AtomicU64,
+    archive_down: AtomicU64,
+}
+
+/// What is kept of one kind, and how often it was found.
+#[derive(Debug)]
+pub(crate) struct KindCounts {
+    pub(crate) kind: &'static str,
+    pub(crate) found: [(&'static str, u64); 4],
+    pub(crate) memory_bytes: u64,
+    pub(crate) memory_entries: u64,
+    pub(crate) evicted: u64,
+}
+
+/// What is kept on one disk.
+#[derive(Debug)]
+pub(crate) struct DiskCounts {
+    pub(crate) kind: &'static str,
+    pub(crate) seen: disk_store::Snapshot,
+    /// Writes that were given up because too many waited.
+    pub(crate) dropped: u64,
+}
+
+impl Cache {
+    /// Room as configured. What cannot be used is done without, and said.
+    pub(crate) fn open(config: &Config) -> Self {
+        let memory = config.cache_memory;
+        let forgotten = Arc::new(Forgotten::default());
+        let [disk, source_disk] = disks(config, &forgotten);
+        let pictures_outside = Outer::new(disk.clone());
+        let sources_outside = Outer::new(source_disk.clone());
+        Self {
+            terms: Terms::new(config),
+            standings: Tier::new(memory / 16, pictures_outside.clone(), forgotten.clone()),
+            identities: Tier::new(memory / 8, pictures_outside.clone(), forgotten.clone()),
+            sources: Tier::new(memory / 16 * 5, sources_outside, forgotten.clone()),
+            pictures: Tier::new(memory / 2, pictures_outside, forgotten.clone()),
+            is_on: memory > 0 || disk.is_some(),
+            disk,
+            source_disk,
+            forgotten,
+            served: Served::default(),
+        }
+    }
+
+    /// Whether anything is kept.
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// A point in time: what is purged after it is not kept of what was begun before.
+    pub(crate) fn now(&self) -> Began {
+        self.forgotten.now()
+    }
+
+    pub(crate) async fn standing(&self, place: &Place) -> Option<Standing> {
+        Some(self.standings.get(place).await?.0)
+    }
+
+    pub(crate) async fn identity(&self, place: &Place) -> Option<Identity> {
+        Some(self.identities.get(place).await?.0)
+    }
+
+    pub(crate) async fn source(&self, place: &Place) -> Option<(EncodedFrame, Found)> {
+        self.sources.get(place).await
+    }
+
+    pub(crate) async fn picture(&self, place: &Place) -> Option<(Picture, Found)> {
+        self.pictures.get(place).await
+    }
+
+    pub(crate) fn keep_standing(&self, place: &Place, began: Began, standing: Standing) {
+        self.standings.put(place, began, standing);
+    }
+
+    pub(crate) fn keep_identity(&self, place: &Place, began: Began, identity: Identity) {
+        self.identities.put(place, began, identity);
+    }
+
+    pub(crate) fn keep_source(&self, place: &Place, began: Began, source: EncodedFrame) {
+        self.sources.put(place, began, source);
+    }
+
+    pub(crate) fn keep_picture(&self, place: &Place, began: Began, picture: Picture) {
+        self.pictures.put(place, began, picture);
+    }
+
+    /// Counts an answer out of what is kept.
+    pub(crate) fn count_served(&self, seen: &Seen, stale: Option<Stale>) {
+        let Served { count, age, while_renewing, archive_down } = &self.served;
+        count.fetch_add(1, Relaxed);
+        age.fetch_add(seen.age.as_secs(), Relaxed);
+        match stale {
+            Some(Stale::Renewing) => while_renewing.fetch_add(1, Relaxed),
+            Some(Stale::ArchiveDown) => archive_down.fetch_add(1, Relaxed),
+            None => 0,
+        };
+    }
+
+    /// How many answers were given out of what is kept, and their age in seconds altogether.
+    pub(crate) fn ages_served(&self) -> (u64, u64) {
+        (self.served.count.load(Relaxed), self.served.age.load(Relaxed))
+    }
+
+    /// How many of them were stale, and why.
+    pub(crate) fn stale_served(&self) -> [(&'static str, u64); 2] {
+        let Served { while_renewing, archive_down, .. } = &self.served;
+        [("renewing", while_renewing.load(Relaxed)), ("archive_down", archive_down.load(Relaxed))]
+    }
+
+    /// Of each kind.
+    pub(crate) fn kinds(&self) -> [KindCounts; 4] {
+        [
+            self.standings.counted("standing"),
+            self.identities.counted("identity"),
+            self.sources.counted("source"),
+            self.pictures.counted("picture"),
+        ]
+    }
+
+    /// Of each disk.
+    pub(crate) fn on_disks(&self) -> Vec<DiskCounts> {
+        let disks = [("pictures", &self.disk), ("sources", &self.source_disk)];
+        let there = disks.into_iter().filter_map(|(kind, disk)| Some((kind, disk.as_ref()?)));
+        there
+            .map(|(kind, disk)| DiskCounts {
+                kind,
+                seen: disk.store().snapshot(),
+                dropped: disk.dropped(),
+            })
+            .collect()
+    }
+
+    /// Drops everything of a study, here and on disk. From now on nothing of it is found.
+    pub(crate) fn forget(&self, study: &Groups) {
+        self.drop_group(study.index);
+        self.drop_group(study.content);
+    }
+
+    /// Has the archive asked anew for what there is of a study. What is still so is not drawn again.
+    pub(crate) fn distrust(&self, study: &Groups) {
+        self.drop_group(study.index);
+    }
+
+    /// How often it was purged or distrusted.
+    pub(crate) fn changes(&self, study: &Groups) -> u64 {
+        self.forgotten.count(&study.index)
+    }
+
+    fn drop_group(&self, group: Digest) {
+        self.forgotten.forget(group);
+        self.standings.forget(&group);
+        self.identities.forget(&group);
+        self.sources.forget(&group);
+        self.pictures.forget(&group);
+        let (forgotten, disks) = (self.forgotten.clone(), self.disks());
+        tokio::spawn(async move {
+            for disk in disks {
+                disk.forget(group).await;
+            }
+            forgotten.has_left(&group);
+        });
+    }
+
+    fn disks(&self) -> Vec<Arc<Disk>> {
+        [&self.disk, &self.source_disk].into_iter().flatten().cloned().collect()
+    }
+}
+
+/// A store for pictures with what they are found by, and one for sources: a quarter of the disk.
+fn disks(config: &Config, forgotten: &Arc<Forgotten>) -> [Option<Arc<Disk>>; 2] {
+    let whole = config.cache_disk;
+    let Some(dir) = config.cache_dir.as_ref().filter(|_| whole > 0) else { return [None, None] };
+    let sources = whole / 4;
+    [("pictures", whole - sources), ("sources", sources)].map(|(name, limit)| {
+        let store = Store::open(Settings { dir: dir.join(name), limit });
+        match store.problem() {
+            None => Some(Arc::new(Disk::new(store, forgotten.clone()))),
+            Some(problem) => {
+                tracing::warn!(%problem, "nothing is kept on disk");
+                None
+            }
+        }
+    })
+}

@@ -1,0 +1,278 @@
+//! An answer out of what is kept: no fetch, and most often nothing to draw.
+//!
+//! What stands for the resource → what that is drawn from → the picture; or the picture drawn anew, in
+//! another size or window, from the source that is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use core_render::{Category, EncodedFrame, Labels, RenderJob, RenderSpec, Source};
+use dicomweb_types::{FrameNumber, InstancePath, MediaType};
+
+use crate::asked::Asked;
+use crate::cache::{
+    DrawnFrom, Found, Freshness, Identity, Key, Moment, Seen, Shown, Standing, SubjectKey,
+};
+use crate::conditional::{ETag, Held};
+use crate::error::{Level, ServerError};
+use crate::fingerprint::{self, Fingerprint};
+use crate::forms::{self, Made};
+use crate::negotiate::Container;
+use crate::picture::{self, Answer, Drawn, Origin, Stale};
+use crate::plan;
+use crate::remember;
+use crate::route::{Kind, Scope};
+use crate::source::Which;
+
+/// An answer, and how old what it rests on is.
+#[derive(Clone)]
+pub(crate) struct Recalled {
+    answer: Answer,
+    seen: Seen,
+}
+
+impl Recalled {
+    fn new(answer: Answer, seen: Seen) -> Option<Self> {
+        (seen.freshness != Freshness::Over).then_some(Self { answer, seen })
+    }
+
+    pub(crate) fn freshness(&self) -> Freshness {
+        self.seen.freshness
+    }
+
+    /// To be sent as fresh, or stale for a reason.
+    pub(crate) fn into_answer(self, asked: &Asked, stale: Option<Stale>) -> Answer {
+        let seen = self.seen;
+        asked.app.cache.count_served(&seen, stale);
+        let origin = match self.answer.origin {
+            Origin::Kept { found, .. } => Origin::Kept { found, seen, stale },
+            Origin::DrawnAgain { found, .. } => Origin::DrawnAgain { found, seen, stale },
+            // A card, which costs nothing to draw.
+            Origin::Made { .. } => Origin::Kept { found: Found::Memory, seen, stale },
+        };
+        Answer { origin, ..self.answer }
+    }
+}
+
+/// The answer to a request, as far as what is kept tells.
+pub(crate) async fn answer(asked: &Arc<Asked>) -> Option<Recalled> {
+    if !asked.may_use_cache() {
+        return None;
+    }
+    match &asked.scope {
+        Scope::Frames(path, frames) => match frames.as_slice() {
+            [frame] => of_frame(asked, path, *frame).await,
+            _ => None,
+        },
+        Scope::Instance(path) => match of_instance(asked, path).await {
+            Some(recalled) => Some(recalled),
+            None => of_standing(asked).await,
+        },
+        Scope::Study(_) | Scope::Series(_) => of_standing(asked).await,
+    }
+}
+
+/// An image as it is drawn if nobody says more of it: for what it stands for otherwise.
+pub(crate) async fn of_image(
+    asked: &Arc<Asked>,
+    subject: SubjectKey,
+    media_type: MediaType,
+) -> Option<Recalled> {
+    if !asked.may_use_cache() {
+        return None;
+    }
+    let identity = identity(asked, &subject, media_type).await?;
+    of_identity(asked, subject, identity, media_type, Named::IfSeveral).await
+}
+
+async fn of_frame(asked: &Arc<Asked>, path: &InstancePath, frame: FrameNumber) -> Option<Recalled> {
+    let offers = match asked.kind {
+        Kind::Thumbnail => forms::of_thumbnail(),
+        Kind::Rendered => forms::of_object(Category::SingleFrame, None, asked.app.config.strict),
+    };
+    let media_type = one_picture(asked, &offers)?;
+    let subject = SubjectKey { instance: path.clone(), which: Which::Frame(frame), state: None };
+    let identity = identity(asked, &subject, media_type).await?;
+    of_identity(asked, subject, identity, media_type, Named::Always).await
+}
+
+async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Option<Recalled> {
+    let subject = SubjectKey { instance: path.clone(), which: Which::Representative, state: None };
+    // Any type of picture: what it is drawn from does not depend on it.
+    let identity = identity(asked, &subject, MediaType::Jpeg).await?;
+    let media_type = one_picture(asked, &offers_of(asked, identity.category)?)?;
+    let category = identity.category;
+    let recalled = of_identity(asked, subject, identity, media_type, Named::IfSeveral).await?;
+    let answer = picture::with_frame_explained(recalled.answer, category);
+    Some(Recalled { answer, ..recalled })
+}
+
+/// What an instance of a category is offered as; `None` where that depends on what it holds.
+fn offers_of(asked: &Asked, category: Category) -> Option<Vec<crate::negotiate::Offer<Made>>> {
+    match (asked.kind, category) {
+        (Kind::Thumbnail, _) => Some(forms::of_thumbnail()),
+        (Kind::Rendered, Category::Video | Category::Document) => None,
+        (Kind::Rendered, _) => Some(forms::of_object(category, None, asked.app.config.strict)),
+    }
+}
+
+fn one_picture(asked: &Asked, offers: &[crate::negotiate::Offer<Made>]) -> Option<MediaType> {
+    let offer = asked.wishes.choose(offers).ok()?;
+    match (offer.container, offer.form) {
+        (Container::Single, Made::Picture(media_type)) => Some(media_type),
+        _ => None,
+    }
+}
+
+async fn of_standing(asked: &Arc<Asked>) -> Option<Recalled> {
+    let place = asked.place(Key::Standing { kind: asked.kind, scope: &asked.scope });
+    let standing = asked.app.cache.standing(&place).await?;
+    let offers = match (asked.kind, standing.category) {
+        (Kind::Thumbnail, _) => forms::of_thumbnail(),
+        (Kind::Rendered, Some(category)) => offers_of(asked, category)?,
+        (Kind::Rendered, None) => {
+            let config = &asked.app.config;
+            forms::of_collection(config.collections, config.strict)
+        }
+    };
+    let media_type = one_picture(asked, &offers)?;
+    let seen = seen(asked, &standing);
+    let recalled = match &standing.shown {
+        Shown::Image(subject) => {
+            let is_of_state = subject.state.is_some() && asked.kind == Kind::Rendered;
+            if is_of_state && plan::check_for_state(&asked.params).is_err() {
+                return None;
+            }
+            let identity = identity(asked, subject, media_type).await?;
+            let subject = subject.clone();
+            of_identity(asked, subject, identity, media_type, Named::IfSeveral).await?
+        }
+        Shown::Card(card) => {
+            let answer = picture::draw_card(asked, card.clone(), media_type).await.ok()?;
+            Recalled { answer, seen }
+        }
+    };
+    let answer = Answer { representative: standing.explained, ..recalled.answer };
+    Recalled::new(answer, recalled.seen.and(seen))
+}
+
+fn seen(asked: &Asked, standing: &Standing) -> Seen {
+    let (terms, now) = (&asked.app.cache.terms, Moment::now());
+    match standing.listing {
+        Some(_) => terms.of_collection(standing.since, standing.checked, now),
+        None => terms.of_object(standing.checked, now),
+    }
+}
+
+/// What a subject is drawn from, as the request wants to see it.
+async fn identity(asked: &Asked, subject: &SubjectKey, media_type: MediaType) -> Option<Identity> {
+    let cache = &asked.app.cache;
+    let identity = cache.identity(&asked.place(Key::Identity { subject, view: None })).await?;
+    if identity.shows_label && asked.kind == Kind::Thumbnail {
+        return None;
+    }
+    match identity.drawn_from {
+        DrawnFrom::One(..) => Some(identity),
+        DrawnFrom::ByView => {
+            let framing = picture::spec(asked, media_type).ok()?.framing;
+            let view = Some((asked.kind, framing));
+            cache.identity(&asked.place(Key::Identity { subject, view })).await
+        }
+    }
+}
+
+/// Whether the location of a picture names its frame.
+#[derive(Clone, Copy)]
+enum Named {
+    Always,
+    /// Where the object has several.
+    IfSeveral,
+}
+
+impl Named {
+    fn frame(self, subject: &SubjectKey, category: Category) -> Option<FrameNumber> {
+        match (self, &subject.which, category) {
+            (Self::Always, Which::Frame(frame), _)
+            | (Self::IfSeveral, Which::Frame(frame), Category::MultiFrame(_)) => Some(*frame),
+            _ => None,
+        }
+    }
+}
+
+async fn of_identity(
+    asked: &Arc<Asked>,
+    subject: SubjectKey,
+    identity: Identity,
+    media_type: MediaType,
+    named: Named,
+) -> Option<Recalled> {
+    let spec = picture::spec(asked, media_type).ok()?;
+    let DrawnFrom::One(source, state) = identity.drawn_from else { return None };
+    let labels = labels(&spec, &identity);
+    let tag = Fingerprint { source, spec: &spec, labels: labels.as_ref(), state }.tag();
+    let base = &asked.upstream.base_path;
+    let frame = named.frame(&subject, identity.category);
+    let location = plan::content_location(base, &subject.instance, frame);
+    let seen = asked.app.cache.terms.of_object(identity.checked, Moment::now());
+    let answer = |drawn, origin| Answer {
+        etag: tag.clone(),
+        content_location: location.clone(),
+        drawn,
+        representative: None,
+        shown: Shown::Image(subject.clone()),
+        origin,
+    };
+    let kept = |drawn, found| answer(drawn, Origin::Kept { found, seen, stale: None });
+    if asked.held.names(&tag) || asked.held == Held::Anything {
+        return Recalled::new(kept(None, Found::Memory), seen);
+    }
+    let place = asked.place(Key::picture(Some(&subject.instance), &tag));
+    if let Some((picture, found)) = asked.app.cache.picture(&place).await {
+        let drawn = Drawn { picture, timings: None, warnings: asked.warnings() };
+        return Recalled::new(kept(Some(drawn), found), seen);
+    }
+    // The state itself is not kept.
+    if state.is_some() {
+        return None;
+    }
+    let key = Key::Source { instance: &subject.instance, hash: source };
+    let (frame, found) = asked.app.cache.source(&asked.place(key)).await?;
+    let drawing = Again { subject: subject.clone(), spec, labels, tag: tag.clone() };
+    let drawn = drawing.drawn(asked, frame).await?;
+    Recalled::new(answer(Some(drawn), Origin::DrawnAgain { found, seen, stale: None }), seen)
+}
+
+fn labels(spec: &RenderSpec, identity: &Identity) -> Option<Labels> {
+    let series = identity.corner.clone();
+    spec.corner_label.then(|| Labels { series, ..Labels::default() })
+}
+
+/// A picture of a source that is kept.
+struct Again {
+    subject: SubjectKey,
+    spec: RenderSpec,
+    labels: Option<Labels>,
+    tag: ETag,
+}
+
+impl Again {
+    /// `None` where it cannot be drawn: the long way will say why.
+    async fn drawn(self, asked: &Arc<Asked>, frame: EncodedFrame) -> Option<Drawn> {
+        asked.admit().ok()?;
+        let EncodedFrame { attributes, transfer_syntax, bytes } = frame;
+        let source = Source::Frame { attributes: Box::new(attributes), transfer_syntax, bytes };
+        let limits = asked.app.config.limits();
+        let job = RenderJob { labels: self.labels, ..RenderJob::new(source, self.spec, limits) };
+        debug_assert_eq!(fingerprint::told(&job).tag, self.tag);
+        let work = ("draw again", self.tag.as_str());
+        let (owner, tag) = (asked.clone(), self.tag.clone());
+        let subject = self.subject;
+        let drawing = move || async move {
+            let drawn = picture::drawn(&owner, job, Duration::ZERO).await;
+            let drawn = drawn.map_err(|error| ServerError::of_work(error, Level::Instance))?;
+            remember::picture(&owner, Some(&subject), &tag, drawn.picture.clone());
+            Ok(drawn)
+        };
+        asked.once(&asked.app.shared.again, &work, drawing).await.ok().map(|landed| landed.value)
+    }
+}
