@@ -18,7 +18,7 @@ use crate::page::Page;
 use crate::renew::Renewals;
 use crate::respond::{self, Body};
 use crate::route::{Kind, Resource, Target, route};
-use crate::shared::Shared;
+use crate::together::Together;
 use crate::upstream::{Upstream, UpstreamSetupError, Upstreams};
 use crate::warm_up::{self, WarmUp};
 use crate::workers::{self, Workers};
@@ -69,6 +69,9 @@ pub enum ServeError {
     /// An archive cannot be asked as configured.
     #[error("upstream: {0}")]
     Upstream(#[from] UpstreamSetupError),
+    /// The tier of the cache that is shared.
+    #[error("cache_shared: {0}")]
+    Shared(String),
     /// No worker can be started.
     #[error("{0}")]
     Workers(#[from] render_pool::StartError),
@@ -111,6 +114,7 @@ pub async fn serve(
     tokio::select! {
         _ = serving => {}
         never = warm_up::run(&app) => match never {},
+        never = app.cache.follow() => match never {},
     }
     Ok(())
 }
@@ -125,7 +129,7 @@ pub(crate) struct App {
     /// What was fetched and drawn before.
     pub(crate) cache: Cache,
     /// What equal requests wait for together.
-    pub(crate) shared: Shared,
+    pub(crate) together: Together,
     /// What is kept and is being renewed.
     pub(crate) renewals: Renewals,
     /// Studies of which pictures are made before they are asked for.
@@ -144,8 +148,8 @@ impl App {
         let holds = Holds::new(for_sources, workers::patience(&config));
         let page =
             Page::new(upstreams.iter().map(|upstream| (&*upstream.name, &upstream.base_path)));
-        let cache = Cache::open(&config);
-        let shared = Shared::default();
+        let cache = Cache::open(&config).map_err(ServeError::Shared)?;
+        let together = Together::default();
         let warm_up = WarmUp::new(config.warm_up && cache.is_on());
         Ok(Self {
             config,
@@ -153,7 +157,7 @@ impl App {
             workers,
             holds,
             cache,
-            shared,
+            together,
             renewals: Renewals::default(),
             warm_up,
             page,

@@ -23,8 +23,8 @@ use crate::picture::{Asking, Origin};
 use crate::plan;
 use crate::representative::Lookup;
 use crate::route::{Kind, Resource, Scope};
-use crate::shared::Work;
 use crate::source::{Fetch, Opened};
+use crate::together::Work;
 use crate::upstream::Upstream;
 use crate::warm_up::Form;
 use crate::workers::Place;
@@ -220,7 +220,7 @@ impl Asked {
             let opened = owner.fetch(&instance).open().await;
             opened.map(Arc::new).map_err(|error| ServerError::of_source(error, Level::Instance))
         };
-        Ok(self.once(&self.app.shared.opened, &("open", path), open).await?.value)
+        Ok(self.once(&self.app.together.opened, &("open", path), open).await?.value)
     }
 
     /// A frame of an instance, and the instance as far as it takes to know what it is.
@@ -235,7 +235,8 @@ impl Asked {
             let opened = owner.fetch(&instance).open_frame(frame).await;
             opened.map(Arc::new).map_err(failed)
         };
-        let opened = self.once(&self.app.shared.opened, &("open frame", path, frame), open).await?;
+        let opened =
+            self.once(&self.app.together.opened, &("open frame", path, frame), open).await?;
         let source = self.fetch(path).frame(&opened.value, frame).await.map_err(failed)?;
         Ok((opened.value, source))
     }

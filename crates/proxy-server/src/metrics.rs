@@ -81,8 +81,9 @@ fn kept(app: &App, page: &mut Page) {
     let help = "Entries that left memory for want of room.";
     page.by(("cache_memory_evictions_total", "counter", help), "kind", of(|kind| kind.evicted));
     on_disks(app, page);
+    on_nodes(app, page);
     let help = "Requests that waited for equal work of others.";
-    page.by(("coalesced_total", "counter", help), "for", app.shared.followed());
+    page.by(("coalesced_total", "counter", help), "for", app.together.followed());
     let (answers, age) = cache.ages_served();
     let help = "How old answers out of what is kept were.";
     page.family("cache_served_age_seconds", "summary", help);
@@ -113,6 +114,35 @@ fn on_disks(app: &App, page: &mut Page) {
     let help = "Files that were found damaged, and removed.";
     let name = ("cache_disk_damaged_total", "counter", help);
     page.by(name, "store", of(|disk| disk.seen.damaged));
+}
+
+fn on_nodes(app: &App, page: &mut Page) {
+    let Some(seen) = app.cache.on_nodes() else { return };
+    page.gauge("cache_shared_connected", "Whether the shared tier answers.", seen.connected.into());
+    let help = "Looks at the shared tier, and what came of them.";
+    let outcomes = [
+        ("hit", seen.hits),
+        ("miss", seen.misses),
+        ("late", seen.late),
+        ("failed", seen.failed),
+        ("skipped", seen.skipped),
+        ("damaged", seen.damaged),
+    ];
+    page.by(("cache_shared_gets_total", "counter", help), "outcome", outcomes);
+    let help = "What was sent to the shared tier, and what was given up.";
+    let writes = [
+        ("stored", seen.puts),
+        ("dropped", seen.dropped),
+        ("removed", seen.removals),
+        ("not_removed", seen.removals_lost),
+    ];
+    page.by(("cache_shared_writes_total", "counter", help), "outcome", writes);
+    let bytes = [("in", seen.bytes_in), ("out", seen.bytes_out)];
+    let help = "Bytes from and to the shared tier.";
+    page.by(("cache_shared_bytes_total", "counter", help), "way", bytes);
+    let latency = Spent { time: seen.latency_sum, count: seen.latency_count };
+    let help = "How long the shared tier took to answer.";
+    page.summary("cache_shared_get_seconds", help, &[("", latency)]);
 }
 
 #[derive(Default)]

@@ -173,7 +173,7 @@ pub(crate) async fn draw(
     let work = ("draw", subject.key(), asked.kind, spec.clone(), &asked.held);
     let (owner, subject) = (asked.clone(), subject.clone());
     let drawing = move || async move { draw_alone(&owner, &subject, spec).await };
-    Ok(asked.once(&asked.app.shared.drawings, &work, drawing).await?.value)
+    Ok(asked.once(&asked.app.together.drawings, &work, drawing).await?.value)
 }
 
 async fn draw_alone(
@@ -214,7 +214,7 @@ pub(crate) async fn draw_frame(
     let work = ("draw frame", path, frame, asked.kind, spec.clone(), &asked.held);
     let (owner, path) = (asked.clone(), path.clone());
     let drawing = move || async move { draw_frame_alone(&owner, &path, frame, spec).await };
-    Ok(asked.once(&asked.app.shared.drawings, &work, drawing).await?.value)
+    Ok(asked.once(&asked.app.together.drawings, &work, drawing).await?.value)
 }
 
 async fn draw_frame_alone(

@@ -273,6 +273,6 @@ impl Again {
             remember::picture(&owner, Some(&subject), &tag, drawn.picture.clone());
             Ok(drawn)
         };
-        asked.once(&asked.app.shared.again, &work, drawing).await.ok().map(|landed| landed.value)
+        asked.once(&asked.app.together.again, &work, drawing).await.ok().map(|landed| landed.value)
     }
 }

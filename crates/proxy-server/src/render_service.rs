@@ -128,7 +128,7 @@ pub(crate) async fn together(asked: &Arc<Asked>) -> Result<Landed<Answered>, Ser
         answered(&owner).await
     };
     asked
-        .once(&asked.app.shared.answers, &("answer", kind, scope, params, wishes, held), work)
+        .once(&asked.app.together.answers, &("answer", kind, scope, params, wishes, held), work)
         .await
 }
 

@@ -1,5 +1,6 @@
 //! How long what is kept may be shown (RFC 9111 §4.2, RFC 5861).
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ impl Moment {
 }
 
 /// How long what is kept may be shown, as configured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Terms {
     /// Without asking the archive: an object.
     cache_ttl: Duration,
@@ -33,6 +34,8 @@ pub(crate) struct Terms {
     while_revalidate: Duration,
     /// While it cannot be asked.
     if_error: Duration,
+    /// What was checked before this second is shown, but checked anew.
+    distrusted_before: AtomicU64,
 }
 
 /// What may be done with something that is kept.
@@ -72,7 +75,13 @@ impl Terms {
             index_ttl: config.index_ttl,
             while_revalidate: config.stale_while_revalidate,
             if_error: config.stale_if_error,
+            distrusted_before: AtomicU64::new(0),
         }
+    }
+
+    /// Something may have changed that is not known: all that was checked before is checked anew.
+    pub(crate) fn distrust_before(&self, moment: Moment) {
+        self.distrusted_before.fetch_max(moment.0, Relaxed);
     }
 
     /// An object that was as it is when it was last checked.
@@ -95,6 +104,8 @@ impl Terms {
             // The clock was set back: how old it is cannot be told.
             return Seen { freshness: Freshness::Renewable, age: Duration::ZERO, ttl: 0 };
         };
+        let is_distrusted = checked.0 < self.distrusted_before.load(Relaxed);
+        let lifetime = if is_distrusted { lifetime.min(age) } else { lifetime };
         let freshness = if age < lifetime {
             Freshness::Fresh
         } else if age < lifetime.saturating_add(meanwhile) {
@@ -135,6 +146,7 @@ mod tests {
             index_ttl: Duration::from_secs(10),
             while_revalidate: Duration::from_secs(24 * HOUR),
             if_error: Duration::from_secs(240 * HOUR),
+            distrusted_before: AtomicU64::new(0),
         }
     }
 
@@ -150,6 +162,14 @@ mod tests {
         assert_eq!(object(HOUR), Freshness::Renewable);
         assert_eq!(object(25 * HOUR), Freshness::Fallback);
         assert_eq!(object(241 * HOUR), Freshness::Over);
+    }
+
+    #[test]
+    fn what_is_distrusted_is_renewed_and_what_is_checked_since_is_fresh() {
+        let (terms, now) = (terms(), Moment(1_000_000));
+        terms.distrust_before(Moment(999_990));
+        assert_eq!(terms.of_object(Moment(999_980), now).freshness, Freshness::Renewable);
+        assert_eq!(terms.of_object(Moment(999_990), now).freshness, Freshness::Fresh);
     }
 
     #[test]

@@ -13,11 +13,15 @@ mod outer;
 mod record;
 mod tier;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use core_render::{EncodedFrame, Picture};
 use disk_store::{Settings, Store};
+use shared_store::{Notice, Shared};
+use tokio::sync::broadcast::error::RecvError;
 
 pub(crate) use age::{Freshness, Moment, Seen, Terms};
 pub(crate) use forgotten::Began;
@@ -28,8 +32,12 @@ pub(crate) use tier::Found;
 use crate::config::Config;
 use crate::picture::Stale;
 use forgotten::Forgotten;
-use outer::{Disk, Outer};
+use outer::{Disk, Nodes, Outer};
 use tier::Tier;
+
+/// How long one look at the shared tier may take. A picture takes three: what stands for it, what that is
+/// drawn from, and itself.
+const PATIENCE: Duration = Duration::from_micros(1500);
 
 /// All that is kept.
 #[derive(Debug)]
@@ -42,6 +50,7 @@ pub(crate) struct Cache {
     disk: Option<Arc<Disk>>,
     /// Of sources, which are large: they must not push pictures out.
     source_disk: Option<Arc<Disk>>,
+    nodes: Option<Nodes>,
     forgotten: Arc<Forgotten>,
     is_on: bool,
     served: Served,
@@ -77,24 +86,30 @@ pub(crate) struct DiskCounts {
 
 impl Cache {
     /// Room as configured. What cannot be used is done without, and said.
-    pub(crate) fn open(config: &Config) -> Self {
+    ///
+    /// # Errors
+    /// The shared tier cannot be asked as configured.
+    pub(crate) fn open(config: &Config) -> Result<Self, String> {
         let memory = config.cache_memory;
         let forgotten = Arc::new(Forgotten::default());
         let [disk, source_disk] = disks(config, &forgotten);
-        let pictures_outside = Outer::new(disk.clone());
-        let sources_outside = Outer::new(source_disk.clone());
-        Self {
+        let nodes = nodes(config)?;
+        let pictures_outside = Outer::new(disk.clone(), nodes.clone());
+        // What the archive has is near enough for every node.
+        let sources_outside = Outer::new(source_disk.clone(), None);
+        Ok(Self {
             terms: Terms::new(config),
             standings: Tier::new(memory / 16, pictures_outside.clone(), forgotten.clone()),
             identities: Tier::new(memory / 8, pictures_outside.clone(), forgotten.clone()),
             sources: Tier::new(memory / 16 * 5, sources_outside, forgotten.clone()),
             pictures: Tier::new(memory / 2, pictures_outside, forgotten.clone()),
-            is_on: memory > 0 || disk.is_some(),
+            is_on: memory > 0 || disk.is_some() || nodes.is_some(),
+            nodes,
             disk,
             source_disk,
             forgotten,
             served: Served::default(),
-        }
+        })
     }
 
     /// Whether anything is kept.
@@ -201,7 +216,35 @@ impl Cache {
         self.forgotten.count(&study.index)
     }
 
+    /// Follows what other nodes drop, for ever.
+    pub(crate) async fn follow(&self) -> Infallible {
+        let Some(nodes) = &self.nodes else { return std::future::pending().await };
+        let mut notices = nodes.shared().forgotten();
+        loop {
+            match notices.recv().await {
+                Ok(Notice::Forgotten(group)) => self.drop_here(group),
+                // What was dropped meanwhile is not known: all is asked for anew as it is shown.
+                Ok(Notice::Missed) | Err(RecvError::Lagged(_)) => {
+                    self.terms.distrust_before(Moment::now());
+                }
+                Err(RecvError::Closed) => return std::future::pending().await,
+            }
+        }
+    }
+
+    /// What the shared tier does and has done.
+    pub(crate) fn on_nodes(&self) -> Option<shared_store::Snapshot> {
+        Some(self.nodes.as_ref()?.shared().snapshot())
+    }
+
     fn drop_group(&self, group: Digest) {
+        if let Some(nodes) = &self.nodes {
+            nodes.shared().forget(&group);
+        }
+        self.drop_here(group);
+    }
+
+    fn drop_here(&self, group: Digest) {
         self.forgotten.forget(group);
         self.standings.forget(&group);
         self.identities.forget(&group);
@@ -219,6 +262,19 @@ impl Cache {
     fn disks(&self) -> Vec<Arc<Disk>> {
         [&self.disk, &self.source_disk].into_iter().flatten().cloned().collect()
     }
+}
+
+/// The tier that is shared, if there is one.
+fn nodes(config: &Config) -> Result<Option<Nodes>, String> {
+    let Some(url) = &config.cache_shared else { return Ok(None) };
+    let settings = shared_store::Settings {
+        patience: PATIENCE,
+        ca: config.cache_shared_ca.clone(),
+        ..shared_store::Settings::new(url.read()?.reveal())
+    };
+    let keep = config.cache_ttl + config.stale_while_revalidate;
+    let shared = Shared::open(settings).map_err(|error| error.to_string())?;
+    Ok(Some(Nodes::new(shared, keep)))
 }
 
 /// A store for pictures with what they are found by, and one for sources: a quarter of the disk.

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 use disk_store::Store;
+use shared_store::Shared;
 use tokio::sync::Semaphore;
 
 use super::forgotten::{Began, Forgotten};
@@ -25,6 +27,15 @@ const READS: usize = 32;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outer {
     disk: Option<Arc<Disk>>,
+    nodes: Option<Nodes>,
+}
+
+/// The other nodes, by way of a Redis that all of them use.
+#[derive(Clone, Debug)]
+pub(crate) struct Nodes {
+    shared: Shared,
+    /// How long things are kept there.
+    keep: Duration,
 }
 
 #[derive(Debug)]
@@ -37,26 +48,61 @@ pub(crate) struct Disk {
 }
 
 impl Outer {
-    pub(crate) fn new(disk: Option<Arc<Disk>>) -> Self {
-        Self { disk }
+    pub(crate) fn new(disk: Option<Arc<Disk>>, nodes: Option<Nodes>) -> Self {
+        Self { disk, nodes }
     }
 
-    pub(super) async fn get(&self, place: &Place) -> Option<(Bytes, Found)> {
-        let disk = self.disk.as_ref()?;
-        Some((disk.get(place).await?, Found::Disk))
-    }
-
-    pub(super) fn put(
-        &self,
-        place: &Place,
-        began: Began,
-        head: [u8; 4],
-        description: Vec<u8>,
-        large: Bytes,
-    ) {
-        if let Some(disk) = &self.disk {
-            disk.put(place, began, head, description, large);
+    pub(super) async fn get(&self, place: &Place, began: Began) -> Option<(Bytes, Found)> {
+        if let Some(disk) = &self.disk
+            && let Some(bytes) = disk.get(place).await
+        {
+            return Some((bytes, Found::Disk));
         }
+        let bytes = self.nodes.as_ref()?.shared.get(&place.group, &place.key).await?;
+        if let Some(disk) = &self.disk {
+            disk.put(place, began, Pieces::whole(bytes.clone()));
+        }
+        Some((bytes, Found::Shared))
+    }
+
+    pub(super) fn put(&self, place: &Place, began: Began, pieces: Pieces) {
+        if let Some(Nodes { shared, keep }) = &self.nodes {
+            shared.put(&place.group, &place.key, pieces.joined(), *keep);
+        }
+        if let Some(disk) = &self.disk {
+            disk.put(place, began, pieces);
+        }
+    }
+}
+
+impl Nodes {
+    pub(crate) fn new(shared: Shared, keep: Duration) -> Self {
+        Self { shared, keep }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+/// A record on its way out.
+#[derive(Clone, Debug)]
+pub(super) struct Pieces {
+    pub(super) head: Vec<u8>,
+    pub(super) large: Bytes,
+}
+
+impl Pieces {
+    fn whole(bytes: Bytes) -> Self {
+        Self { head: Vec::new(), large: bytes }
+    }
+
+    fn joined(&self) -> Bytes {
+        [&self.head[..], &self.large].concat().into()
+    }
+
+    fn len(&self) -> usize {
+        self.head.len() + self.large.len()
     }
 }
 
@@ -81,9 +127,8 @@ impl Disk {
         read.await.ok().flatten().map(Bytes::from)
     }
 
-    fn put(&self, place: &Place, began: Began, head: [u8; 4], description: Vec<u8>, large: Bytes) {
-        let kib = (description.len() + large.len()) >> 10;
-        let kib = u32::try_from(kib).unwrap_or(u32::MAX).saturating_add(LEAST);
+    fn put(&self, place: &Place, began: Began, pieces: Pieces) {
+        let kib = u32::try_from(pieces.len() >> 10).unwrap_or(u32::MAX).saturating_add(LEAST);
         let Ok(room) = self.waiting.clone().try_acquire_many_owned(kib) else {
             self.dropped.fetch_add(1, Relaxed);
             return;
@@ -92,7 +137,7 @@ impl Disk {
         tokio::task::spawn_blocking(move || {
             let is_purged = || forgotten.is_since(&place.group, began);
             if !is_purged() {
-                store.put(&place.group, &place.key, &[&head, &description, &large]);
+                store.put(&place.group, &place.key, &[&pieces.head, &pieces.large]);
                 // A purge meanwhile may have been before the write.
                 if is_purged() {
                     store.remove(&place.group, &place.key);

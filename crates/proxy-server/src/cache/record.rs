@@ -119,12 +119,12 @@ fn whole<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     rest.is_empty().then_some(value)
 }
 
-/// What goes before the parts of a record, so that they can be told from each other.
-pub(super) fn head(description: &[u8]) -> [u8; 4] {
-    (description.len() as u32).to_le_bytes()
+/// A description with its length, so that it can be told from what follows it.
+pub(super) fn headed(description: &[u8]) -> Vec<u8> {
+    [&(description.len() as u32).to_le_bytes()[..], description].concat()
 }
 
-/// A record of what [`head`] and its parts were written to.
+/// A record of what [`headed`] and the large part were written to.
 pub(super) fn read<R: Record>(bytes: Bytes) -> Option<R> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*length) as usize;
@@ -140,7 +140,7 @@ mod tests {
 
     fn written(record: &impl Record) -> Bytes {
         let (description, large) = record.parts().unwrap();
-        [&head(&description)[..], &description, &large].concat().into()
+        [&headed(&description)[..], &large].concat().into()
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::KindCounts;
 use super::forgotten::{Began, Forgotten};
 use super::key::{Digest, Place};
 use super::memory::Memory;
-use super::outer::Outer;
+use super::outer::{Outer, Pieces};
 use super::record::{self, Record};
 
 /// Where something was found.
@@ -73,7 +73,8 @@ impl<R: Record> Tier<R> {
             self.memory.remove(place);
             return;
         }
-        self.outer.put(place, began, record::head(&description), description, large);
+        let head = record::headed(&description);
+        self.outer.put(place, began, Pieces { head, large });
     }
 
     /// Drops what is in memory of a study.
@@ -92,9 +93,14 @@ impl<R: Record> Tier<R> {
     }
 
     async fn found_outside(&self, place: &Place) -> Option<(R, Found)> {
-        let (bytes, found): (Bytes, Found) = self.outer.get(place).await?;
+        let began = self.forgotten.now();
+        let (bytes, found): (Bytes, Found) = self.outer.get(place, began).await?;
         let length = bytes.len() as u64;
         let record: R = record::read(bytes)?;
+        // Read before a purge, and not to outlive it.
+        if self.forgotten.is_since(&place.group, began) {
+            return None;
+        }
         self.memory.put(place, record.clone(), length);
         Some((record, found))
     }

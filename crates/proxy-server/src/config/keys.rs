@@ -202,6 +202,19 @@ pub(super) const KEYS: &[Key<Config>] = &[
         show: |c| quoted(show_room(c.cache_disk)),
     },
     Key {
+        name: "cache_shared",
+        about: "The Redis or Valkey, version 7 or later, by which several nodes share pictures: \"redis://host:6379/0\",\n\
+                \"rediss://:password@host\", \"unix:///path\"; or \"file:/path\" of a file that holds it. Not shown.",
+        set: |c, text| put(&mut c.cache_shared, parsed(text).map(Some)),
+        show: |c| c.cache_shared.as_ref()?.file().and_then(|file| quoted(format!("file:{file}"))),
+    },
+    Key {
+        name: "cache_shared_ca",
+        about: "PEM file of the certificates that sign that server's, trusted instead of the system's.",
+        set: |c, text| put(&mut c.cache_shared_ca, path(text).map(Some)),
+        show: |c| quoted(c.cache_shared_ca.as_ref()?.display()),
+    },
+    Key {
         name: "cache_ttl",
         about: "How long a picture is shown without asking the archive whether its object has changed.",
         set: |c, text| put(&mut c.cache_ttl, units::duration(text)),

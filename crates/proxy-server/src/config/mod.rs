@@ -81,6 +81,10 @@ pub struct Config {
     pub cache_memory: u64,
     /// Bytes of disk for the same; none for 0.
     pub cache_disk: u64,
+    /// The Redis or Valkey by which several nodes share pictures.
+    pub cache_shared: Option<SecretText>,
+    /// PEM file of the certificates that sign that server's.
+    pub cache_shared_ca: Option<PathBuf>,
     /// How long an object is taken to be as it was.
     pub cache_ttl: Duration,
     /// The same of what stands for a study or series that has just changed.
@@ -128,6 +132,8 @@ impl Default for Config {
             cache_dir: values::platform_cache(|name| std::env::var_os(name)),
             cache_memory: 256 << 20,
             cache_disk: 10 << 30,
+            cache_shared: None,
+            cache_shared_ca: None,
             cache_ttl: Duration::from_secs(3600),
             index_ttl: Duration::from_secs(10),
             stale_while_revalidate: Duration::from_secs(24 * 3600),

@@ -11,7 +11,7 @@ use crate::source::Opened;
 
 /// Work under way that may be shared.
 #[derive(Default)]
-pub(crate) struct Shared {
+pub(crate) struct Together {
     /// Of requests that are equal.
     pub(crate) answers: Work<Answered>,
     /// Objects that are fetched.
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
 /// Work by what it is for.
 pub(crate) type Work<V> = Flights<Digest, Result<V, ServerError>>;
 
-impl Shared {
+impl Together {
     /// How often a request waited for work of another.
     pub(crate) fn followed(&self) -> [(&'static str, u64); 3] {
         [
