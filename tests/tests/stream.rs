@@ -2,66 +2,21 @@
 
 #![allow(clippy::unwrap_used)] // in the helpers of benchmarks too
 
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use lightbox_tests::{Orthanc, Proxy, TestImage, client, closed_port, peak_memory};
+use lightbox_tests::{Nginx, Orthanc, Proxy, TestImage, client, peak_memory};
 
 const TURNS: usize = 7;
 const FRAMES: u32 = 50;
 const SIDE: u16 = 2048;
 
-struct Nginx {
-    child: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // Failing means that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Nginx {
-    async fn start(upstream: &str) -> Self {
-        let (folder, port) = (tempfile::tempdir().unwrap(), closed_port());
-        let root = folder.path().display();
-        let config = format!(
-            "worker_processes 1; daemon off; master_process off; pid {root}/pid; error_log {root}/error.log;\n\
-             events {{ worker_connections 64; }}\n\
-             http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;\n\
-             fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
-             server {{ listen 127.0.0.1:{port}; client_max_body_size 0; location / {{\n\
-             proxy_pass {upstream}/; proxy_buffering off; proxy_request_buffering off;\n\
-             proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}\n"
-        );
-        std::fs::write(folder.path().join("nginx.conf"), config).unwrap();
-        let child = Command::new("nginx")
-            .args(["-e", "error.log", "-p"])
-            .arg(folder.path())
-            .args(["-c", "nginx.conf"])
-            .stdout(Stdio::null())
-            .spawn()
-            .or_else(|_| {
-                Command::new("/usr/sbin/nginx")
-                    .arg("-p")
-                    .arg(folder.path())
-                    .args(["-c", "nginx.conf"])
-                    .spawn()
-            })
-            .expect("nginx is installed");
-        let nginx = Self { child, port, _folder: folder };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "nginx listens");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        nginx
-    }
+fn nginx(upstream: &str) -> Nginx {
+    let server = format!(
+        "client_max_body_size 0; location / {{ proxy_pass {upstream}/; proxy_buffering off;\n\
+         proxy_request_buffering off; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}"
+    );
+    Nginx::start(1, "", &server, &[]).expect("nginx")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,8 +28,8 @@ async fn streaming() {
     let image = TestImage::new(SIDE, SIDE, cells).with_frames(FRAMES);
     let file = bytes::Bytes::from(image.file());
     assert!(orthanc.store(&file).await, "Orthanc takes it");
-    let (proxy, nginx) = (Proxy::start(&orthanc.url()).await, Nginx::start(&orthanc.url()).await);
-    let (ours, theirs) = (proxy.url(), format!("http://127.0.0.1:{}", nginx.port));
+    let (proxy, nginx) = (Proxy::start(&orthanc.url()).await, nginx(&orthanc.url()));
+    let (ours, theirs) = (proxy.url(), nginx.url());
     println!("{:<24}{:>12}{:>12}{:>8}{:>16}", "", "Lightbox", "nginx", "ratio", "memory grown by");
 
     // What is loaded at all is loaded now.

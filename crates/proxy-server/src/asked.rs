@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use core_render::{Annotation, Source};
 use dicomweb_types::{FrameNumber, InstancePath};
@@ -14,7 +15,7 @@ use wadors_client::Caller;
 use crate::app::App;
 use crate::cache::{self, Began, Key};
 use crate::conditional::Held;
-use crate::config::Representative;
+use crate::config::{HttpCaching, Representative};
 use crate::error::{Level, ServerError};
 use crate::flight::{Died, Landed};
 use crate::negotiate::Wishes;
@@ -157,6 +158,23 @@ impl Asked {
             Asking::Missing
         };
         Origin::Made { why, collapsed: false }
+    }
+
+    /// How long caches on the way to the client may keep an answer: as long as it is fresh here, in all, so
+    /// that `Age` counts from the same moment. None may where the client's own credentials opened it, or
+    /// where nobody has said that pictures are for everybody.
+    pub(crate) fn public_for(&self, origin: &Origin) -> Option<Duration> {
+        if self.app.config.http_caching == HttpCaching::Private || !self.may_use_cache() {
+            return None;
+        }
+        let of_collection = matches!(self.scope, Scope::Study(_) | Scope::Series(_));
+        Some(match origin {
+            Origin::Made { .. } => self.app.cache.terms.lifetime(of_collection),
+            Origin::Kept { seen, .. } | Origin::DrawnAgain { seen, .. } => {
+                let left = u64::try_from(seen.ttl).unwrap_or(0);
+                seen.age + Duration::from_secs(left)
+            }
+        })
     }
 
     /// Where something of the study that was asked for is kept.

@@ -65,8 +65,8 @@ mod workers;
 
 pub use app::{Listeners, ServeError, serve};
 pub use config::{
-    BasePath, Config, ConfigError, CredentialsKind, Headers, IsolationKind, LogFilter, LogFormat,
-    Representative, SecretText, Sources, UpstreamConfig,
+    BasePath, Config, ConfigError, CredentialsKind, Headers, HttpCaching, IsolationKind, LogFilter,
+    LogFormat, Representative, SecretText, Sources, UpstreamConfig,
 };
 pub use cors::Origins;
 pub use shutdown::requested as shutdown_requested;

@@ -37,6 +37,8 @@ pub(crate) struct Answer {
     /// The same, as it is kept.
     pub(crate) shown: Shown,
     pub(crate) origin: Origin,
+    /// How long caches on the way to the client may keep it; those of nobody else may.
+    pub(crate) public_for: Option<Duration>,
 }
 
 /// A picture with what is to be said about it.
@@ -248,7 +250,15 @@ pub(crate) async fn draw_card(
     let (shown, origin) = (Shown::Card(card), asked.origin());
     let answer = |drawn, origin| {
         let (etag, shown) = (etag.clone(), shown.clone());
-        Answer { etag, content_location, drawn, representative: None, shown, origin }
+        Answer {
+            etag,
+            content_location,
+            drawn,
+            representative: None,
+            shown,
+            origin,
+            public_for: None,
+        }
     };
     if asked.held.is_held(&etag) {
         return Ok(answer(None, origin));
@@ -309,6 +319,7 @@ async fn finish(asked: &Asked, work: Work) -> Result<Answer, ServerError> {
         representative: None,
         shown: Shown::Image(facts.subject),
         origin: asked.origin(),
+        public_for: None,
     })
 }
 

@@ -221,6 +221,7 @@ async fn of_identity(
         representative: None,
         shown: Shown::Image(subject.clone()),
         origin,
+        public_for: None,
     };
     let kept = |drawn, found| answer(drawn, Origin::Kept { found, seen, stale: None });
     if asked.held.names(&tag) || asked.held == Held::Anything {

@@ -88,7 +88,8 @@ fn of_kept(
     kept: Option<Recalled>,
     stale: Option<Stale>,
 ) -> Result<Outcome, ServerError> {
-    let answer = kept.ok_or(ServerError::Broke)?.into_answer(asked, stale);
+    let mut answer = kept.ok_or(ServerError::Broke)?.into_answer(asked, stale);
+    answer.public_for = asked.public_for(&answer.origin);
     Ok(Outcome::Picture(Box::new(answer)))
 }
 
@@ -102,6 +103,7 @@ async fn from_archive(asked: &Arc<Asked>) -> Result<Outcome, ServerError> {
         match value {
             Answered::Picture(mut answer) => {
                 answer.origin = answer.origin.collapsed(followed);
+                answer.public_for = asked.public_for(&answer.origin);
                 Ok(Outcome::Picture(answer))
             }
             Answered::Document(payload) => Ok(Outcome::Document(payload)),

@@ -87,11 +87,15 @@ pub(crate) fn outcome(outcome: Outcome, request: &HeaderMap) -> Response<Body> {
 }
 
 fn picture(answer: Answer) -> Response<Body> {
-    let Answer { etag, content_location, drawn, representative, shown: _, origin } = answer;
+    let Answer { etag, content_location, drawn, representative, shown: _, origin, public_for } =
+        answer;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     identify(&etag, &content_location, headers);
     cache_status::tell(&origin, headers);
+    if let Some(time) = public_for {
+        set(headers, header::CACHE_CONTROL, &format!("public, max-age={}", time.as_secs()));
+    }
     if let Some(representative) = &representative {
         set(headers, HeaderName::from_static("x-representative"), representative);
     }

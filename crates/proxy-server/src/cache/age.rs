@@ -79,6 +79,11 @@ impl Terms {
         }
     }
 
+    /// How long what was just asked of the archive is fresh.
+    pub(crate) fn lifetime(&self, of_collection: bool) -> Duration {
+        if of_collection { self.index_ttl } else { self.cache_ttl }
+    }
+
     /// Something may have changed that is not known: all that was checked before is checked anew.
     pub(crate) fn distrust_before(&self, moment: Moment) {
         self.distrusted_before.fetch_max(moment.0, Relaxed);

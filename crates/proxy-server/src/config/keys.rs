@@ -1,10 +1,12 @@
 //! Every key: the only place that knows it.
 
 use super::values::{
-    address, boolean, isolation, log_format, memory, overlays, path, quoted, representative, room,
-    service_url, show_room, text, whole, words,
+    address, boolean, http_caching, isolation, log_format, memory, overlays, path, quoted,
+    representative, room, service_url, show_room, text, whole, words,
 };
-use super::{Config, CredentialsKind, IsolationKind, LogFormat, Representative, UpstreamConfig};
+use super::{
+    Config, CredentialsKind, HttpCaching, IsolationKind, LogFormat, Representative, UpstreamConfig,
+};
 use crate::units;
 use core_render::Overlays;
 
@@ -238,6 +240,19 @@ pub(super) const KEYS: &[Key<Config>] = &[
         about: "How long after that a picture is still shown, marked as stale, while the archive does not answer.",
         set: |c, text| put(&mut c.stale_if_error, units::duration(text)),
         show: |c| quoted(units::show_duration(c.stale_if_error)),
+    },
+    Key {
+        name: "http_caching",
+        about: "What lies between this server and its clients may keep of pictures: \"private\", nothing but a browser, which\n\
+                asks each time whether it is still right; or \"public\": nginx, Varnish or a CDN too, for as long as the\n\
+                picture is fresh here. Public needs i_know_this_is_public: such a cache checks nobody.",
+        set: |c, text| put(&mut c.http_caching, http_caching(text)),
+        show: |c| {
+            quoted(match c.http_caching {
+                HttpCaching::Private => "private",
+                HttpCaching::Public => "public",
+            })
+        },
     },
     Key {
         name: "warm_up",

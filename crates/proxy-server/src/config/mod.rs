@@ -23,7 +23,7 @@ use keys::{KEYS, UPSTREAM_KEYS};
 use reader::Reader;
 pub use upstream::{CredentialsKind, UpstreamConfig};
 pub use values::{
-    BasePath, Headers, IsolationKind, LogFilter, LogFormat, Representative, SecretText,
+    BasePath, Headers, HttpCaching, IsolationKind, LogFilter, LogFormat, Representative, SecretText,
 };
 
 /// Everything that can be configured, typed and in range.
@@ -93,6 +93,8 @@ pub struct Config {
     pub stale_while_revalidate: Duration,
     /// How long after that it is shown while the archive cannot be asked.
     pub stale_if_error: Duration,
+    /// Whether caches between this server and its clients may keep pictures.
+    pub http_caching: HttpCaching,
     /// Whether thumbnails are made before they are asked for.
     pub warm_up: bool,
     /// Filter of the log.
@@ -138,6 +140,7 @@ impl Default for Config {
             index_ttl: Duration::from_secs(10),
             stale_while_revalidate: Duration::from_secs(24 * 3600),
             stale_if_error: Duration::from_secs(30 * 24 * 3600),
+            http_caching: HttpCaching::Private,
             warm_up: true,
             log: LogFilter::default(),
             log_format: LogFormat::Text,
@@ -213,6 +216,13 @@ impl Config {
                 "listen: whoever reaches this address would see what our own credentials for the archive \
                  open; listen on 127.0.0.1 behind a server that checks who asks, or set \
                  i_know_this_is_public = true"
+                    .to_owned(),
+            );
+        }
+        if self.http_caching == HttpCaching::Public && !self.i_know_this_is_public {
+            mistakes.push(
+                "http_caching: \"public\" lets whatever lies between this server and its clients hand pictures to \
+                 anybody; set i_know_this_is_public = true beside it"
                     .to_owned(),
             );
         }
@@ -395,6 +405,9 @@ mod tests {
         assert!(Config::from_toml(&text("0.0.0.0:1", "i_know_this_is_public = true")).is_ok());
         let refused = Config::from_toml(&text("0.0.0.0:1", "")).unwrap_err().0;
         assert!(refused[0].starts_with("listen: ") && refused.len() == 1, "{refused:?}");
+        let public = |more: &str| Config::from_toml(&format!("http_caching = \"public\"\n{more}"));
+        assert!(public("").unwrap_err().0[0].starts_with("http_caching: "));
+        assert!(public("i_know_this_is_public = true").is_ok());
         // The key of a gateway is one, too, where the client's credentials do not decide.
         let key = |credentials: &str| {
             format!(

@@ -106,6 +106,23 @@ pub(super) fn memory(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Whether caches between this server and its clients may keep pictures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HttpCaching {
+    /// Only a browser, which asks each time.
+    Private,
+    /// All of them, for as long as a picture is fresh.
+    Public,
+}
+
+pub(super) fn http_caching(text: &str) -> Result<HttpCaching, String> {
+    match text {
+        "private" => Ok(HttpCaching::Private),
+        "public" => Ok(HttpCaching::Public),
+        _ => Err("must be \"private\" or \"public\"".to_owned()),
+    }
+}
+
 /// Bytes of a cache, or none.
 pub(super) fn room(text: &str) -> Result<u64, String> {
     if text == "off" {
