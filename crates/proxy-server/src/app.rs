@@ -10,11 +10,12 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Words};
 use crate::config::Config;
 use crate::error::ServerError;
 use crate::holds::Holds;
 use crate::page::Page;
+use crate::render_service::Outcome;
 use crate::renew::Renewals;
 use crate::respond::{self, Body};
 use crate::route::{Kind, Resource, Target, route};
@@ -182,18 +183,32 @@ impl App {
 async fn answer(app: Arc<App>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let is_head = request.method() == Method::HEAD;
-    let mut response = if cors::is_preflight(&request) {
-        respond::no_content(app.config.cors_origins.preflight())
-    } else {
-        let answer = dispatch(&app, request, client).await.unwrap_or_else(|error| {
-            let response = respond::failure(&error);
-            report(&error, response.status());
-            response
-        });
-        if is_head { respond::without_body(answer) } else { answer }
+    let mut response = match at_the_door(&app, &request) {
+        Some(ready) => ready,
+        // Boxed: the story of a request is long, and most end at the door.
+        None => Box::pin(inside(&app, request, client)).await,
     };
+    if is_head {
+        response = respond::without_body(response);
+    }
     app.config.cors_origins.allow(origin.as_ref(), response.headers_mut());
     response
+}
+
+/// What is answered before it is read: preflights, and a picture in the words in which it was asked for before.
+fn at_the_door(app: &App, request: &Request<Incoming>) -> Option<Response<Body>> {
+    if cors::is_preflight(request) {
+        return Some(respond::no_content(app.config.cors_origins.preflight()));
+    }
+    app.cache.ready(Words::of(request)?, request.headers())
+}
+
+async fn inside(app: &Arc<App>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
+    dispatch(app, request, client).await.unwrap_or_else(|error| {
+        let response = respond::failure(&error);
+        report(&error, response.status());
+        response
+    })
 }
 
 /// Messages of errors hold nothing of a patient, so they may be logged; paths do, and are not.
@@ -249,6 +264,7 @@ async fn rendering(
     request: Request<Incoming>,
     client: SocketAddr,
 ) -> Result<Response<Body>, ServerError> {
+    let words = Words::of(&request);
     let (parts, body) = request.into_parts();
     let is_head = match parts.method {
         Method::GET => false,
@@ -256,7 +272,15 @@ async fn rendering(
         Method::OPTIONS => return Ok(respond::allowed_methods()),
         _ => return Err(ServerError::Method),
     };
+    let began = app.cache.now();
     let rendered = match render_service::rendering(app, upstream, resource, &parts).await {
+        Ok(Outcome::Picture(answer)) => {
+            if let Some(words) = words {
+                let study = upstream.realm.groups(resource.scope.study());
+                app.cache.keep_ready(words, &study, began, &answer);
+            }
+            respond::outcome(Outcome::Picture(answer), &parts.headers)
+        }
         Ok(outcome) => respond::outcome(outcome, &parts.headers),
         // What we do not render: an archive that does is not to be masked.
         Err(error) if resource.kind == Kind::Rendered && error.is_no_picture() => {

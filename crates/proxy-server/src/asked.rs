@@ -10,7 +10,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use render_pool::Class;
 use serde::Serialize;
-use wadors_client::Caller;
+use wadors_client::{Caller, Urgency};
 
 use crate::app::App;
 use crate::cache::{self, Began, Key};
@@ -67,6 +67,7 @@ impl Asked {
         let mut params = RenderParams::parse(query, kind, app.config.strict)?;
         let wishes = Wishes::read(params.accept.take(), &request.headers, app.config.strict)?;
         plan::check(&params, &app.config)?;
+        let class = class_of(&request.headers);
         Ok(Self {
             app: app.clone(),
             upstream: upstream.clone(),
@@ -74,9 +75,9 @@ impl Asked {
             scope: resource.scope.clone(),
             params,
             wishes,
-            caller: Caller::from_headers(&request.headers),
+            caller: Caller::from_headers(&request.headers).with_urgency(urgency_of(class)),
             held: Held::from_headers(&request.headers),
-            class: class_of(&request.headers),
+            class,
             began: app.cache.now(),
             stale: AtomicBool::new(false),
             place: OnceLock::new(),
@@ -104,7 +105,7 @@ impl Asked {
             params,
             wishes,
             // Nothing that a caller's own credentials open is kept, so that there are none to renew by.
-            caller: Caller::anonymous(),
+            caller: Caller::anonymous().with_urgency(Urgency::Background),
             held: Held::default(),
             class: Class::Bulk,
             began: app.cache.now(),
@@ -146,6 +147,10 @@ impl Asked {
     /// Notes that what is kept is too old.
     pub(crate) fn is_stale(&self) {
         self.stale.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_known_stale(&self) -> bool {
+        self.stale.load(Relaxed)
     }
 
     /// Why the archive is asked.
@@ -207,7 +212,9 @@ impl Asked {
         }
         // Work from before a change of the study is not for who asks after it.
         let study = self.upstream.realm.groups(self.scope.study());
-        let name = (study.index, self.app.cache.changes(&study), name);
+        // Nor is that for which nobody waits for who does: it stands behind all others.
+        let waits = self.class == Class::Interactive;
+        let name = (study.index, self.app.cache.changes(&study), waits, name);
         let landed = flights.share(self.upstream.realm.work(&name), work).await;
         let Landed { value, followed } = landed.map_err(|Died| ServerError::Broke)?;
         Ok(Landed { value: value?, followed })
@@ -276,6 +283,13 @@ impl Asked {
         }
         let unknown = unknown.join(", ");
         vec![format!("The following annotation values are not supported: {unknown}")]
+    }
+}
+
+fn urgency_of(class: Class) -> Urgency {
+    match class {
+        Class::Interactive => Urgency::Interactive,
+        Class::Bulk => Urgency::Background,
     }
 }
 

@@ -165,7 +165,8 @@ mod tests {
     fn pixels(
         transfer_syntax: Option<TransferSyntax>,
     ) -> std::result::Result<Frame, UpstreamError> {
-        Ok(Frame { bytes: Bytes::from_static(&[0; 4]), transfer_syntax, media_type: None })
+        let bytes = Bytes::from_static(&[0; 4]);
+        Ok(Frame { bytes, transfer_syntax, media_type: None, validator: None })
     }
 
     fn status(status: u16) -> UpstreamError {
@@ -190,7 +191,8 @@ mod tests {
             let metadata = metadata(json!({"00083002": {"vr": "UI", "Value": [stored]}}));
             let attributes = ImageAttributes::of_frame(&metadata.dataset, frame(1)).unwrap();
             let media_type = Some(media_type.to_owned());
-            let pixels = Frame { bytes: Bytes::from_static(bytes), transfer_syntax, media_type };
+            let bytes = Bytes::from_static(bytes);
+            let pixels = Frame { bytes, transfer_syntax, media_type, validator: None };
             syntax_of(&pixels, &metadata, &attributes)
         };
         let (j2k, cells) = (&[0xFF, 0x4F, 0xFF, 0x51, 0][..], &[0; 4][..]);

@@ -22,6 +22,12 @@ pub(crate) fn tell(origin: &Origin, headers: &mut HeaderMap) {
     }
 }
 
+/// Takes it off again.
+pub(crate) fn take_off(headers: &mut HeaderMap) {
+    headers.remove(CACHE_STATUS);
+    headers.remove(header::AGE);
+}
+
 fn status(origin: &Origin) -> String {
     match origin {
         Origin::Made { why: Asking::Bypass, collapsed } => {
@@ -32,6 +38,9 @@ fn status(origin: &Origin) -> String {
         }
         Origin::Made { why: Asking::Stale, collapsed } => {
             format!("lightbox; fwd=stale; stored{}", told(*collapsed))
+        }
+        Origin::Made { why: Asking::Unchanged, collapsed } => {
+            format!("lightbox; fwd=stale; fwd-status=304{}", told(*collapsed))
         }
         Origin::Kept { found, seen, stale } => hit(seen, found.as_str(), *stale),
         Origin::DrawnAgain { found, seen, stale } => {
@@ -103,6 +112,7 @@ mod tests {
             (Asking::Missing, false, "lightbox; fwd=uri-miss; stored"),
             (Asking::Missing, true, "lightbox; fwd=uri-miss; stored; collapsed"),
             (Asking::Stale, false, "lightbox; fwd=stale; stored"),
+            (Asking::Unchanged, false, "lightbox; fwd=stale; fwd-status=304"),
             (Asking::Bypass, false, "lightbox; fwd=bypass"),
         ] {
             let headers = told_of(Origin::Made { why, collapsed });

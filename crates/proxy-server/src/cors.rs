@@ -81,7 +81,7 @@ pub(crate) fn is_preflight<B>(request: &Request<B>) -> bool {
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 // `*` would not cover Authorization.
 const REQUEST_HEADERS: &str = "Accept, Authorization, Cache-Control, Content-Type, If-Modified-Since, If-None-Match, Range, X-Requested-With";
-const EXPOSED: &str = "Content-Location, Content-Range, Content-Length, ETag, Location, Retry-After, Server-Timing, Warning, X-Representative";
+const EXPOSED: &str = "Age, Cache-Status, Content-Location, Content-Range, Content-Length, ETag, Location, Retry-After, Server-Timing, Warning, X-Representative";
 
 fn append_vary(headers: &mut HeaderMap, name: &'static str) {
     headers.append(header::VARY, HeaderValue::from_static(name));

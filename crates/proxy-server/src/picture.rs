@@ -11,7 +11,7 @@ use dicomweb_types::{FrameNumber, ImageReference, InstancePath, MediaType};
 use report_render::KeyObjects;
 
 use crate::asked::Asked;
-use crate::cache::{Found, Freshness, Key, Seen, Shown, SubjectKey};
+use crate::cache::{Found, Key, Seen, Shown, SubjectKey};
 use crate::conditional::{ETag, Held};
 use crate::error::{Level, ServerError};
 use crate::fingerprint::{self, Told};
@@ -63,6 +63,15 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
+    /// The same some time later.
+    pub(crate) fn as_old_as(self, seen: Seen) -> Self {
+        match self {
+            Self::Kept { found, stale, .. } => Self::Kept { found, seen, stale },
+            Self::DrawnAgain { found, stale, .. } => Self::DrawnAgain { found, seen, stale },
+            made @ Self::Made { .. } => made,
+        }
+    }
+
     /// As somebody else asked the archive for this request, too.
     pub(crate) fn collapsed(self, followed: bool) -> Self {
         match self {
@@ -79,6 +88,8 @@ pub(crate) enum Asking {
     Missing,
     /// What was kept was too old.
     Stale,
+    /// It was, and the archive said that it is still so.
+    Unchanged,
     /// Nothing is kept of this request.
     Bypass,
 }
@@ -153,14 +164,19 @@ impl Subject {
         }
     }
 
-    fn facts(&self, labels: &Labels) -> Facts {
+    fn facts(&self, labels: &Labels, frame: FrameNumber) -> Facts {
         let slide = Slide::of(self.opened.dataset());
+        let is_tiled =
+            self.which == Which::Representative && slide.as_ref().is_some_and(Slide::is_tiled);
+        // A state has a version of its own, tiles and animations many.
+        let is_plain = self.state.is_none() && !is_tiled && !matches!(self.which, Which::Cine(_));
         Facts {
+            versions: if is_plain { self.opened.versions(frame) } else { Vec::new() },
             subject: self.key(),
             category: self.opened.category(),
             corner: labels.series.clone(),
             shows_label: slide.as_ref().is_some_and(Slide::shows_label),
-            is_tiled: self.which == Which::Representative && slide.is_some_and(|s| s.is_tiled()),
+            is_tiled,
         }
     }
 }
@@ -190,7 +206,7 @@ async fn draw_alone(
     let source = source.map_err(|error| ServerError::of_source(error, level))?;
     let frame = first_frame(&fetch, opened, &subject.which);
     let labels = opened.labels(frame);
-    let facts = subject.facts(&labels);
+    let facts = subject.facts(&labels, frame);
     let presentation = match &subject.state {
         Some(stated) => Some(presentation(&stated.state, subject, frame)?),
         None => None,
@@ -229,7 +245,7 @@ async fn draw_frame_alone(
     let (opened, source) = asked.open_frame(path, frame).await?;
     let subject = Subject { which: Which::Frame(frame), ..Subject::new(opened) };
     let labels = subject.opened.labels(frame);
-    let facts = subject.facts(&labels);
+    let facts = subject.facts(&labels, frame);
     let labels = needed_of(labels, &spec);
     let job = RenderJob { labels, ..RenderJob::new(source, spec, asked.app.config.limits()) };
     let location = plan::content_location(&asked.upstream.base_path, path, Some(frame));
@@ -508,9 +524,7 @@ async fn draw_candidate(
     let which = candidate.frame.map_or(Which::Representative, Which::Frame);
     let key = SubjectKey { instance: candidate.path.clone(), which, state: None };
     // The archive has been asked what stands for it; what that is drawn from may be known.
-    if let Some(recalled) = recall::of_image(asked, key, media_type).await
-        && recalled.freshness() == Freshness::Fresh
-    {
+    if let Some(recalled) = recall::of_image(asked, key, media_type).await {
         return Ok(Answer { origin: asked.origin(), ..recalled.into_answer(asked, None) });
     }
     let subject = open_candidate(asked, candidate).await?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use core_render::{Category, EncodedFrame, Labels, RenderJob, RenderSpec, Source};
 use dicomweb_types::{FrameNumber, InstancePath, MediaType};
+use futures_util::future::try_join_all;
 
 use crate::asked::Asked;
 use crate::cache::{
@@ -18,7 +19,7 @@ use crate::error::{Level, ServerError};
 use crate::fingerprint::{self, Fingerprint};
 use crate::forms::{self, Made};
 use crate::negotiate::Container;
-use crate::picture::{self, Answer, Drawn, Origin, Stale};
+use crate::picture::{self, Answer, Asking, Drawn, Origin, Stale};
 use crate::plan;
 use crate::remember;
 use crate::route::{Kind, Scope};
@@ -72,7 +73,8 @@ pub(crate) async fn answer(asked: &Arc<Asked>) -> Option<Recalled> {
     }
 }
 
-/// An image as it is drawn if nobody says more of it: for what it stands for otherwise.
+/// An image as it is drawn if nobody says more of it, for what it stands for: fresh, or found unchanged by the
+/// archive.
 pub(crate) async fn of_image(
     asked: &Arc<Asked>,
     subject: SubjectKey,
@@ -82,7 +84,51 @@ pub(crate) async fn of_image(
         return None;
     }
     let identity = identity(asked, &subject, media_type).await?;
+    let checked = asked.app.cache.terms.of_object(identity.checked, Moment::now());
+    let identity = match checked.freshness {
+        Freshness::Fresh => identity,
+        _ => unchanged(asked, &subject, identity).await?,
+    };
     of_identity(asked, subject, identity, media_type, Named::IfSeveral).await
+}
+
+/// The answer to a request of which something is kept that is too old, where the archive knows it again and
+/// says that it has not changed.
+pub(crate) async fn found_unchanged(asked: &Arc<Asked>) -> Option<Answer> {
+    let (instance, which) = match &asked.scope {
+        Scope::Instance(path) => (path, Which::Representative),
+        Scope::Frames(path, frames) => match frames.as_slice() {
+            [frame] => (path, Which::Frame(*frame)),
+            _ => return None,
+        },
+        Scope::Study(_) | Scope::Series(_) => return None,
+    };
+    if !asked.may_use_cache() {
+        return None;
+    }
+    let subject = SubjectKey { instance: instance.clone(), which, state: None };
+    let identity = identity(asked, &subject, MediaType::Jpeg).await?;
+    unchanged(asked, &subject, identity).await?;
+    let recalled = answer(asked).await.filter(|kept| kept.freshness() == Freshness::Fresh)?;
+    let origin = Origin::Made { why: Asking::Unchanged, collapsed: false };
+    Some(Answer { origin, ..recalled.into_answer(asked, None) })
+}
+
+/// What a subject is drawn from, as of now, if the archive says that it is as it was.
+async fn unchanged(asked: &Asked, subject: &SubjectKey, identity: Identity) -> Option<Identity> {
+    if identity.versions.is_empty() {
+        return None;
+    }
+    let client = &asked.upstream.client;
+    let ask = |version| client.is_unchanged(&subject.instance, version, &asked.caller);
+    let answers = try_join_all(identity.versions.iter().map(ask)).await.ok()?;
+    if !answers.into_iter().all(|is_unchanged| is_unchanged) {
+        return None;
+    }
+    let identity = Identity { checked: Moment::now(), ..identity };
+    let place = asked.place(Key::Identity { subject, view: None });
+    asked.app.cache.keep_identity(&place, asked.began, identity.clone());
+    Some(identity)
 }
 
 async fn of_frame(asked: &Arc<Asked>, path: &InstancePath, frame: FrameNumber) -> Option<Recalled> {

@@ -2,6 +2,8 @@
 
 use core_render::{Category, EncodedFrame, Picture, RenderSpec};
 
+use wadors_client::Version;
+
 use crate::asked::Asked;
 use crate::cache::{Digest, DrawnFrom, Identity, Key, Moment, Shown, Standing, SubjectKey};
 use crate::conditional::ETag;
@@ -15,6 +17,8 @@ pub(crate) struct Facts {
     pub(crate) category: Category,
     pub(crate) corner: Option<String>,
     pub(crate) shows_label: bool,
+    /// By what the archive knows again what it is drawn from.
+    pub(crate) versions: Vec<Version>,
     /// Whether it is a slide of which each view has tiles of its own.
     pub(crate) is_tiled: bool,
 }
@@ -27,6 +31,7 @@ pub(crate) fn subject(asked: &Asked, facts: &Facts, told: &Told, spec: &RenderSp
         category: facts.category,
         corner: facts.corner.clone(),
         shows_label: facts.shows_label,
+        versions: facts.versions.clone(),
         checked: Moment::now(),
     };
     let subject = &facts.subject;
@@ -60,15 +65,21 @@ pub(crate) async fn standing(
     category: Option<Category>,
     listing: Option<Digest>,
 ) {
-    // What a client holds already was not drawn, so that it is not known which frame it is.
-    if !asked.may_use_cache() || answer.drawn.is_none() {
+    if !asked.may_use_cache() {
         return;
     }
     let place = asked.place(Key::Standing { kind: asked.kind, scope: &asked.scope });
-    let (shown, explained) = (answer.shown.clone(), answer.representative.clone());
+    let shown = answer.shown.clone();
     let checked = Moment::now();
     let before = asked.app.cache.standing(&place).await;
-    let unchanged = before.filter(|old| old.shown == shown && old.listing == listing);
+    let same = before.filter(|old| old.shown == shown);
+    // What a client holds already was not drawn, so that it is not said which frame it is.
+    let explained = match (&answer.drawn, &same) {
+        (Some(_), _) => answer.representative.clone(),
+        (None, Some(old)) => old.explained.clone(),
+        (None, None) => return,
+    };
+    let unchanged = same.filter(|old| old.listing == listing);
     let since = unchanged.map_or(checked, |old| old.since.min(checked));
     let standing = Standing { shown, explained, category, listing, since, checked };
     asked.app.cache.keep_standing(&place, asked.began, standing);

@@ -135,6 +135,11 @@ pub(crate) async fn together(asked: &Arc<Asked>) -> Result<Landed<Answered>, Ser
 }
 
 async fn answered(asked: &Arc<Asked>) -> Result<Answered, ServerError> {
+    if asked.is_known_stale()
+        && let Some(answer) = recall::found_unchanged(asked).await
+    {
+        return Ok(Answered::Picture(Box::new(answer)));
+    }
     match (asked.kind, &asked.scope) {
         (Kind::Thumbnail, _) => thumbnail::of(asked).await,
         (Kind::Rendered, Scope::Study(study)) => {

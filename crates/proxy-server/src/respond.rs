@@ -11,7 +11,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use serde::Serialize;
 use wadors_client::UpstreamError;
 
@@ -30,50 +30,69 @@ use crate::range::{self, Wanted};
 use crate::render_service::Outcome;
 
 /// The body of an answer: whole, or streamed.
-pub(crate) struct Body(UnsyncBoxBody<Bytes, Box<dyn Error + Send + Sync>>);
+pub(crate) struct Body(Kind);
+
+enum Kind {
+    /// Once; most answers are, and need no box.
+    Whole(Option<Bytes>),
+    Streamed(UnsyncBoxBody<Bytes, Failed>),
+}
+
+type Failed = Box<dyn Error + Send + Sync>;
 
 impl Body {
     pub(crate) fn empty() -> Self {
-        Self(Empty::new().map_err(|never| match never {}).boxed_unsync())
+        Self(Kind::Whole(None))
     }
 
     pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self(Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync())
+        Self(Kind::Whole(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
     }
 
     pub(crate) fn frames<S>(frames: S) -> Self
     where
-        S: Stream<Item = Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>> + Send + 'static,
+        S: Stream<Item = Result<Frame<Bytes>, Failed>> + Send + 'static,
     {
-        Self(StreamBody::new(frames).boxed_unsync())
+        Self(Kind::Streamed(StreamBody::new(frames).boxed_unsync()))
     }
 
     pub(crate) fn streamed<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        B::Error: Into<Failed>,
     {
-        Self(body.map_err(Into::into).boxed_unsync())
+        Self(Kind::Streamed(body.map_err(Into::into).boxed_unsync()))
     }
 }
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = Box<dyn Error + Send + Sync>;
+    type Error = Failed;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.0).poll_frame(context)
+    ) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
+        match &mut self.0 {
+            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Streamed(body) => Pin::new(body).poll_frame(context),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        match &self.0 {
+            Kind::Whole(bytes) => bytes.is_none(),
+            Kind::Streamed(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        match &self.0 {
+            Kind::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Kind::Streamed(body) => body.size_hint(),
+        }
     }
 }
 
@@ -111,6 +130,24 @@ fn picture(answer: Answer) -> Response<Body> {
     warn(headers, picture.warnings.iter().chain(&warnings));
     nosniff(headers);
     *response.body_mut() = Body::whole(picture.bytes);
+    response
+}
+
+/// The headers of a picture that stay the same as long as it is kept.
+pub(crate) fn lasting_headers(answer: Answer) -> HeaderMap {
+    let mut headers = picture(answer).into_parts().0.headers;
+    cache_status::take_off(&mut headers);
+    headers
+}
+
+/// A picture whose headers are there; 304 where the client holds it.
+pub(crate) fn ready(headers: HeaderMap, bytes: Option<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = headers;
+    match bytes {
+        Some(bytes) => *response.body_mut() = Body::whole(bytes),
+        None => *response.status_mut() = StatusCode::NOT_MODIFIED,
+    }
     response
 }
 

@@ -287,7 +287,7 @@ async fn open(fetch: &Fetch<'_>, (columns, rows): (u32, u32)) -> Result<Option<I
     }
     let size = SizeLimit::Bytes(SMALL);
     match fetch.upstream.client.instance(fetch.path, fetch.caller, size).await {
-        Ok(InstanceAnswer::Whole(bytes)) => Ok(SlideFile::open(&bytes, &fetch.limits)
+        Ok(InstanceAnswer::Whole(bytes, _)) => Ok(SlideFile::open(&bytes, &fetch.limits)
             .ok()
             .flatten()
             .map(|file| Image::in_hand(fetch.path, file, bytes))),

@@ -26,7 +26,8 @@ use futures_util::{FutureExt, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use wadors_client::{
-    BulkDataRef, Caller, Client, Frame, InstanceAnswer, Metadata, SizeLimit, UpstreamError,
+    BulkDataRef, Caller, Client, Frame, InstanceAnswer, Metadata, Resource, SizeLimit,
+    UpstreamError, Validator, Version,
 };
 
 use crate::assemble::{assemble, is_final, is_table};
@@ -102,6 +103,8 @@ pub(crate) struct Opened {
     early: Mutex<Option<Early>>,
     /// The whole object, where it had to be fetched after all.
     whole: OnceCell<Bytes>,
+    /// By what the archive knows again what was fetched.
+    versions: Mutex<Vec<Version>>,
 }
 
 /// A frame that was asked for before it was known whether it is wanted.
@@ -152,12 +155,37 @@ impl Opened {
         let pixels = early.as_ref().and_then(|early| early.pixels.as_ref().ok());
         let syntax = pixels.and_then(|pixels| pixels.transfer_syntax.as_ref());
         let category = Category::of(&metadata.dataset, syntax);
-        Self::new(path, Held::Metadata(metadata), category, early)
+        let validator = metadata.validator.clone();
+        let of_frame = early.as_ref().zip(pixels).map(|(e, p)| (e.frame, p.validator.clone()));
+        let opened = Self::new(path, Held::Metadata(metadata), category, early);
+        opened.knows(Resource::Metadata, validator);
+        if let Some((frame, validator)) = of_frame {
+            opened.knows(Resource::Frame(frame), validator);
+        }
+        opened
+    }
+
+    /// Remembers by what the archive knows something again that was fetched.
+    fn knows(&self, resource: Resource, validator: Option<Validator>) {
+        if let Some(validator) = validator {
+            let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+            versions.retain(|version| version.resource != resource);
+            versions.push(Version { resource, validator });
+        }
+    }
+
+    /// By what the archive knows again all that a frame is drawn from; nothing where it does not.
+    pub(crate) fn versions(&self, frame: FrameNumber) -> Vec<Version> {
+        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |resource| versions.iter().find(|v| v.resource == resource).cloned();
+        let parts = || Some(vec![of(Resource::Metadata)?, of(Resource::Frame(frame))?]);
+        of(Resource::Instance).map(|whole| vec![whole]).or_else(parts).unwrap_or_default()
     }
 
     fn new(path: &InstancePath, held: Held, category: Category, early: Option<Early>) -> Self {
         let (path, whole, took) = (path.clone(), OnceCell::new(), Duration::ZERO);
-        Self { path, held, category, took, early: Mutex::new(early), whole }
+        let (early, versions) = (Mutex::new(early), Mutex::default());
+        Self { path, held, category, took, early, whole, versions }
     }
 
     /// Whether the whole object is at hand.
@@ -331,8 +359,10 @@ impl Fetch<'_> {
     async fn whole_if_small(&self, wanted: Option<FrameNumber>, hold: &Hold) -> Result<Opened> {
         let size = SizeLimit::Bytes(SMALL);
         match self.client().instance(self.path, self.caller, size).await {
-            Ok(InstanceAnswer::Whole(bytes)) => {
-                Opened::of_file(self.path, hold.keep_only(bytes), &self.limits)
+            Ok(InstanceAnswer::Whole(bytes, validator)) => {
+                let opened = Opened::of_file(self.path, hold.keep_only(bytes), &self.limits)?;
+                opened.knows(Resource::Instance, validator);
+                Ok(opened)
             }
             Err(error) if is_final(&error) => Err(error.into()),
             // What was said of it, or expected, was wrong.
@@ -519,6 +549,8 @@ impl Fetch<'_> {
                     }
                 },
             };
+            let validator = pixels.as_ref().ok().and_then(|pixels| pixels.validator.clone());
+            opened.knows(Resource::Frame(frame), validator);
             if let Some(source) = assemble(metadata, pixels, frame)? {
                 return Ok(source);
             }
@@ -641,7 +673,7 @@ impl Fetch<'_> {
     /// The whole object, whatever its size.
     pub(crate) async fn whole(&self) -> Result<Bytes> {
         match self.client().instance(self.path, self.caller, SizeLimit::None).await? {
-            InstanceAnswer::Whole(bytes) => Ok(bytes),
+            InstanceAnswer::Whole(bytes, _) => Ok(bytes),
             InstanceAnswer::LargerThan(limit) => Err(UpstreamError::TooLarge { limit }.into()),
         }
     }

@@ -15,7 +15,7 @@ use dicomweb_types::Uid;
 use futures_util::{StreamExt, stream};
 use lru::LruCache;
 use tokio::sync::Notify;
-use wadors_client::Caller;
+use wadors_client::{Caller, Urgency};
 
 use crate::app::App;
 use crate::asked::Asked;
@@ -166,7 +166,7 @@ pub(crate) async fn run(app: &Arc<App>) -> Infallible {
 
 async fn warm(app: &Arc<App>, upstream: &Arc<Upstream>, study: &Uid) {
     let limit = app.config.request_timeout;
-    let nobody = Caller::anonymous();
+    let nobody = Caller::anonymous().with_urgency(Urgency::Background);
     let listed = listing::series_of(upstream, study, &nobody);
     let series = match tokio::time::timeout(limit, listed).await {
         Ok(Ok(series)) => series,

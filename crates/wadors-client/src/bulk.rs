@@ -29,7 +29,7 @@ impl Client {
     ) -> Result<Bytes, UpstreamError> {
         let url = self.bulk_url(path, &reference.uri)?;
         let limit = limit.min(self.max_bytes());
-        let ask = Ask { call: Call::Bulk, url, caller };
+        let ask = Ask::new(Call::Bulk, url, caller);
         let part = self.ask(&ask, |answer| first_part(answer, limit, is_bulk)).await?;
         Ok(part.body)
     }

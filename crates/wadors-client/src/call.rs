@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use crate::answer::{Answer, explain};
@@ -20,6 +20,14 @@ pub(crate) struct Ask<'a> {
     pub(crate) call: Call,
     pub(crate) url: Url,
     pub(crate) caller: &'a Caller,
+    /// Only what has changed is wanted.
+    pub(crate) condition: Option<(HeaderName, HeaderValue)>,
+}
+
+impl<'a> Ask<'a> {
+    pub(crate) fn new(call: Call, url: Url, caller: &'a Caller) -> Self {
+        Self { call, url, caller, condition: None }
+    }
 }
 
 impl Client {
@@ -66,7 +74,7 @@ impl Client {
     {
         let ladders = &self.shared.ladders;
         // Until the answer is read.
-        let _place = self.shared.gate.place().await;
+        let _place = self.shared.gate.place(ask.caller.urgency()).await;
         let (mut refused, mut tried) = (None, 0);
         for rung in ladders.rungs(ask.call) {
             match self.get(ask, ask.call.rungs()[rung]).await {
@@ -97,6 +105,7 @@ impl Client {
         if ask.call == Call::Json {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }
+        headers.extend(ask.condition.clone());
         let bare = headers.clone();
         self.authorize_ours(&mut headers, ask).await?;
         let sent = headers.get(AUTHORIZATION).cloned();

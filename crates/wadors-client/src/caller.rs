@@ -5,11 +5,14 @@ use std::fmt;
 use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::gate::Urgency;
+
 /// The caller's `Authorization` and `Cookie`, forwarded with every fetch to the upstream's own
 /// origin. `Debug` prints nothing of them.
 #[derive(Clone, Default)]
 pub struct Caller {
     credentials: Vec<(HeaderName, HeaderValue)>,
+    urgency: Urgency,
 }
 
 impl Caller {
@@ -29,7 +32,16 @@ impl Caller {
                 credentials.push((name.clone(), value));
             }
         }
-        Self { credentials }
+        Self { credentials, urgency: Urgency::default() }
+    }
+
+    /// The same, of calls that somebody waits for, or nobody does.
+    pub fn with_urgency(self, urgency: Urgency) -> Self {
+        Self { urgency, ..self }
+    }
+
+    pub(crate) fn urgency(&self) -> Urgency {
+        self.urgency
     }
 
     /// Whether there are no credentials at all.

@@ -223,7 +223,7 @@ impl Client {
     pub async fn ready(&self) -> Result<(), UpstreamError> {
         let url = self.join("studies", Some("limit=1"));
         let caller = Caller::anonymous();
-        let ask = Ask { call: Call::Json, url, caller: &caller };
+        let ask = Ask::new(Call::Json, url, &caller);
         match self.ask(&ask, |answer: Answer| async move { Ok(is_json(answer.headers())) }).await {
             Ok(true) => Ok(()),
             Ok(false) => {

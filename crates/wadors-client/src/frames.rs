@@ -10,6 +10,7 @@ use crate::caller::Caller;
 use crate::client::Client;
 use crate::dialect::Call;
 use crate::error::UpstreamError;
+use crate::revalidate::Validator;
 
 /// One frame as the archive sent it: native cells or a codestream, its padding kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +23,8 @@ pub struct Frame {
     /// `type/subtype` of the part, such as `image/jp2`. Weaker evidence than the transfer syntax:
     /// archives call lossless JPEG `image/jpeg`.
     pub media_type: Option<String>,
+    /// By what the archive knows it again.
+    pub validator: Option<Validator>,
 }
 
 impl Frame {
@@ -76,19 +79,21 @@ impl Client {
     ) -> Result<Frame, UpstreamError> {
         let url = self.instance_url(path, &format!("/frames/{frame}"));
         let limit = limit.min(self.max_bytes());
-        let ask = Ask { call: Call::Frame, url, caller };
+        let ask = Ask::new(Call::Frame, url, caller);
         self.ask(&ask, |answer| read(answer, limit)).await
     }
 }
 
 async fn read(answer: Answer, limit: u64) -> Result<Frame, UpstreamError> {
     let outer = content_type(answer.headers());
+    let validator = Validator::of(answer.headers());
     let part = first_part(answer, limit, is_frame).await?;
     let inner = part.headers.content_type;
     Ok(Frame {
         bytes: part.body,
         transfer_syntax: inner.as_ref().and_then(syntax).or(outer.as_ref().and_then(syntax)),
         media_type: inner.map(|range| range.essence()),
+        validator,
     })
 }
 
@@ -112,7 +117,8 @@ mod tests {
         media_type: &str,
     ) -> Option<TransferSyntax> {
         let bytes = Bytes::new();
-        Frame { bytes, transfer_syntax, media_type: Some(media_type.to_owned()) }.declared_syntax()
+        let media_type = Some(media_type.to_owned());
+        Frame { bytes, transfer_syntax, media_type, validator: None }.declared_syntax()
     }
 
     #[test]

@@ -69,10 +69,29 @@ impl std::fmt::Display for Rate {
     }
 }
 
+/// Whether somebody waits for a call.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Urgency {
+    /// Somebody does.
+    #[default]
+    Interactive,
+    /// What comes of it is for later.
+    Background,
+}
+
+/// A place among the calls under way.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    _place: SemaphorePermit<'a>,
+    _background: Option<SemaphorePermit<'a>>,
+}
+
 /// What every call passes.
 #[derive(Debug)]
 pub(crate) struct Gate {
     places: Semaphore,
+    /// Of these, those that calls may take for which nobody waits.
+    background: Semaphore,
     pace: Mutex<Pace>,
 }
 
@@ -80,14 +99,21 @@ impl Gate {
     pub(crate) fn new(concurrency: NonZeroUsize, rate: Option<Rate>) -> Self {
         Self {
             places: Semaphore::new(concurrency.get().min(Semaphore::MAX_PERMITS)),
+            background: Semaphore::new((concurrency.get() / 4).clamp(1, Semaphore::MAX_PERMITS)),
             pace: Mutex::new(Pace { rate, begun: VecDeque::new(), paused_until: None }),
         }
     }
 
-    /// A place among the calls under way, held until the answer is read.
-    pub(crate) async fn place(&self) -> Option<SemaphorePermit<'_>> {
-        // It is never closed.
-        self.places.acquire().await.ok()
+    /// A place among the calls under way, held until the answer is read. Calls for which nobody waits take
+    /// a quarter of all at most, and at least one.
+    pub(crate) async fn place(&self, urgency: Urgency) -> Option<Place<'_>> {
+        // They are never closed.
+        let background = match urgency {
+            Urgency::Interactive => None,
+            Urgency::Background => Some(self.background.acquire().await.ok()?),
+        };
+        let place = self.places.acquire().await.ok()?;
+        Some(Place { _place: place, _background: background })
     }
 
     /// Waits until the next call may begin.
@@ -165,6 +191,22 @@ mod tests {
         for text in ["", "50", "0/s", "-1/s", "5/h", "1.5/s", "999999/s", "/s"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn calls_that_nobody_waits_for_leave_most_places_to_others() {
+        use futures_util::FutureExt;
+
+        let gate = Gate::new(NonZeroUsize::new(8).unwrap(), None);
+        let place = |urgency| gate.place(urgency).now_or_never().flatten();
+        let background: Vec<_> = (0..3).map(|_| place(Urgency::Background)).collect();
+        assert_eq!(background.iter().flatten().count(), 2);
+        let interactive: Vec<_> = (0..7).map(|_| place(Urgency::Interactive)).collect();
+        assert_eq!(interactive.iter().flatten().count(), 6);
+        drop(background);
+        assert!(place(Urgency::Background).is_some());
+        let narrow = Gate::new(NonZeroUsize::MIN, None);
+        assert!(narrow.place(Urgency::Background).now_or_never().flatten().is_some());
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use dicomweb_types::{InstancePath, MediaRange};
 
+use crate::answer::Answer;
 use crate::body::first_part;
 use crate::call::Ask;
 use crate::caller::Caller;
 use crate::client::Client;
 use crate::dialect::Call;
 use crate::error::UpstreamError;
+use crate::revalidate::Validator;
 
 /// How large an instance may be before metadata and one frame are the better way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,8 +24,8 @@ pub enum SizeLimit {
 /// A whole instance, or that it is too large to be worth it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum InstanceAnswer {
-    /// The DICOM file (PS3.10), as the archive sent it.
-    Whole(Bytes),
+    /// The DICOM file (PS3.10), as the archive sent it, and by what the archive knows it again.
+    Whole(Bytes, Option<Validator>),
     /// More than this many bytes, which was the [`SizeLimit`]. What was on its way is abandoned.
     LargerThan(u64),
 }
@@ -45,9 +47,13 @@ impl Client {
             SizeLimit::None => self.max_bytes(),
             SizeLimit::Bytes(bytes) => bytes.min(self.max_bytes()),
         };
-        let ask = Ask { call: Call::Instance, url: self.instance_url(path, ""), caller };
-        match self.ask(&ask, |answer| first_part(answer, limit, is_dicom)).await {
-            Ok(part) => Ok(InstanceAnswer::Whole(part.body)),
+        let ask = Ask::new(Call::Instance, self.instance_url(path, ""), caller);
+        let read = |answer: Answer| async move {
+            let validator = Validator::of(answer.headers());
+            Ok((first_part(answer, limit, is_dicom).await?, validator))
+        };
+        match self.ask(&ask, read).await {
+            Ok((part, validator)) => Ok(InstanceAnswer::Whole(part.body, validator)),
             Err(UpstreamError::TooLarge { limit }) if size == SizeLimit::Bytes(limit) => {
                 Ok(InstanceAnswer::LargerThan(limit))
             }

@@ -93,6 +93,7 @@ pub mod multipart;
 mod probe;
 mod qido;
 mod retry;
+mod revalidate;
 mod tls;
 
 pub use answer::explain;
@@ -102,8 +103,9 @@ pub use credentials::{Credentials, OAuth2, Secret};
 pub use dialect::{Call, Dialect};
 pub use error::{ClientError, UpstreamError};
 pub use frames::Frame;
-pub use gate::Rate;
+pub use gate::{Rate, Urgency};
 pub use instance::{InstanceAnswer, SizeLimit};
 pub use metadata::{BulkDataRef, Metadata};
 pub use probe::{Seen, Tried};
+pub use revalidate::{Resource, Validator, Version};
 pub use tls::{Tls, TlsIdentity};

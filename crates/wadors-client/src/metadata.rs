@@ -24,6 +24,7 @@ use crate::caller::Caller;
 use crate::client::Client;
 use crate::dialect::Call;
 use crate::error::UpstreamError;
+use crate::revalidate::Validator;
 
 /// The most bytes of JSON that are read, if the client's own limit is not lower. Parsed, JSON
 /// takes many times the memory; the attributes of 20 000 frames fit.
@@ -45,6 +46,8 @@ pub struct Metadata {
     /// Attributes whose value made no sense for their VR, in the order met. Each is in its data
     /// set, with no value, or a sequence with what could be read of it.
     pub unreadable: Vec<Tag>,
+    /// By what the archive knows them again.
+    pub validator: Option<Validator>,
 }
 
 /// A value that the archive names by URI instead of sending it.
@@ -73,9 +76,13 @@ impl Client {
         caller: &Caller,
     ) -> Result<Metadata, UpstreamError> {
         let limit = self.max_bytes().min(MAX_BYTES);
-        let ask = Ask { call: Call::Json, url: self.instance_url(path, "/metadata"), caller };
-        let json = self.ask(&ask, |answer: Answer| answer.into_text(limit)).await?;
-        Metadata::from_slice(&json)
+        let ask = Ask::new(Call::Json, self.instance_url(path, "/metadata"), caller);
+        let read = |answer: Answer| async move {
+            let validator = Validator::of(answer.headers());
+            Ok((answer.into_text(limit).await?, validator))
+        };
+        let (json, validator) = self.ask(&ask, read).await?;
+        Ok(Metadata { validator, ..Metadata::from_slice(&json)? })
     }
 }
 
@@ -119,7 +126,7 @@ impl Metadata {
         if dataset.iter().next().is_none() && walk.bulk.is_empty() {
             return Err(UpstreamError::malformed("it is JSON, but holds no DICOM attribute"));
         }
-        Ok(Self { dataset, bulk: walk.bulk, unreadable: walk.unreadable })
+        Ok(Self { dataset, bulk: walk.bulk, unreadable: walk.unreadable, validator: None })
     }
 }
 

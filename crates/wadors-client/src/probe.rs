@@ -54,7 +54,7 @@ impl Client {
         (path, query): (&str, Option<&str>),
         caller: &Caller,
     ) -> Tried {
-        let ask = Ask { call, url: self.join(path, query), caller };
+        let ask = Ask::new(call, self.join(path, query), caller);
         let began = Instant::now();
         let outcome = match self.get(&ask, accept).await {
             Ok(answer) => seen(answer, call).await,

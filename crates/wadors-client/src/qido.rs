@@ -68,7 +68,7 @@ impl Client {
         let mut pages = Pages::new(key, page, self.whole_answers());
         for _ in 0..MOST_PAGES {
             let query = query(fields, page, pages.offset);
-            let ask = Ask { call: Call::Json, url: self.join(path, Some(&query)), caller };
+            let ask = Ask::new(Call::Json, self.join(path, Some(&query)), caller);
             let (found_here, cut_short) = match self.ask(&ask, |answer| read(answer, limit)).await {
                 Ok(page) => page,
                 // 204 is how archives say that nothing more matches.

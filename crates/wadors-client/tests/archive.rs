@@ -144,7 +144,7 @@ fn part(payload: &str) -> Vec<u8> {
 }
 
 fn whole(payload: &'static str) -> Result<InstanceAnswer, UpstreamError> {
-    Ok(InstanceAnswer::Whole(payload.into()))
+    Ok(InstanceAnswer::Whole(payload.into(), None))
 }
 
 #[tokio::test]

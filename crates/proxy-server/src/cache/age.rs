@@ -18,7 +18,7 @@ impl Moment {
     }
 
     /// How long ago it was; nothing where the clock has jumped and it lies ahead.
-    fn age(self, now: Self) -> Option<Duration> {
+    pub(crate) fn age(self, now: Self) -> Option<Duration> {
         now.0.checked_sub(self.0).map(Duration::from_secs)
     }
 }
@@ -129,6 +129,11 @@ fn seconds(duration: Duration) -> i64 {
 }
 
 impl Seen {
+    /// The same some time later.
+    pub(crate) fn later(self, by: Duration) -> Self {
+        Self { age: self.age.saturating_add(by), ttl: self.ttl.saturating_sub(seconds(by)), ..self }
+    }
+
     /// Of two that a picture depends on: the worse, the older.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {

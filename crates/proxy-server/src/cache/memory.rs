@@ -90,6 +90,14 @@ impl<V: Clone> Memory<V> {
         }
     }
 
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.entries.clear();
+            shard.bytes = 0;
+        }
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.shards.iter().map(|shard| lock(shard).bytes).sum()
     }

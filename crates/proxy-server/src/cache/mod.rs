@@ -6,6 +6,7 @@
 //! above puts an answer together from them.
 
 mod age;
+mod doorstep;
 mod forgotten;
 mod key;
 mod memory;
@@ -20,17 +21,21 @@ use std::time::Duration;
 
 use core_render::{EncodedFrame, Picture};
 use disk_store::{Settings, Store};
+use http::{HeaderMap, Response};
 use shared_store::{Notice, Shared};
 use tokio::sync::broadcast::error::RecvError;
 
 pub(crate) use age::{Freshness, Moment, Seen, Terms};
+pub(crate) use doorstep::Words;
 pub(crate) use forgotten::Began;
 pub(crate) use key::{Digest, Groups, Key, Place, Realm, SubjectKey};
 pub(crate) use record::{DrawnFrom, Identity, Shown, Standing};
 pub(crate) use tier::Found;
 
 use crate::config::Config;
-use crate::picture::Stale;
+use crate::picture::{Answer, Stale};
+use crate::respond::Body;
+use doorstep::Doorstep;
 use forgotten::Forgotten;
 use outer::{Disk, Nodes, Outer};
 use tier::Tier;
@@ -47,6 +52,7 @@ pub(crate) struct Cache {
     identities: Tier<Identity>,
     sources: Tier<EncodedFrame>,
     pictures: Tier<Picture>,
+    doorstep: Doorstep,
     disk: Option<Arc<Disk>>,
     /// Of sources, which are large: they must not push pictures out.
     source_disk: Option<Arc<Disk>>,
@@ -102,7 +108,8 @@ impl Cache {
             standings: Tier::new(memory / 16, pictures_outside.clone(), forgotten.clone()),
             identities: Tier::new(memory / 8, pictures_outside.clone(), forgotten.clone()),
             sources: Tier::new(memory / 16 * 5, sources_outside, forgotten.clone()),
-            pictures: Tier::new(memory / 2, pictures_outside, forgotten.clone()),
+            doorstep: Doorstep::new(memory / 8),
+            pictures: Tier::new(memory / 8 * 3, pictures_outside, forgotten.clone()),
             is_on: memory > 0 || disk.is_some() || nodes.is_some(),
             nodes,
             disk,
@@ -154,6 +161,21 @@ impl Cache {
         self.pictures.put(place, began, picture);
     }
 
+    /// The answer to a request in words in which it was asked before.
+    pub(crate) fn ready(&self, words: Words, request: &HeaderMap) -> Option<Response<Body>> {
+        let (answer, seen) = self.doorstep.answer(words, request, Moment::now())?;
+        self.count_served(&seen, None);
+        Some(answer)
+    }
+
+    /// Remembers an answer by the words of its request.
+    pub(crate) fn keep_ready(&self, words: Words, study: &Groups, began: Began, answer: &Answer) {
+        self.doorstep.keep(words, study.index, answer, Moment::now());
+        if self.forgotten.is_since(&study.index, began) {
+            self.doorstep.remove(words);
+        }
+    }
+
     /// Counts an answer out of what is kept.
     pub(crate) fn count_served(&self, seen: &Seen, stale: Option<Stale>) {
         let Served { count, age, while_renewing, archive_down } = &self.served;
@@ -178,8 +200,9 @@ impl Cache {
     }
 
     /// Of each kind.
-    pub(crate) fn kinds(&self) -> [KindCounts; 4] {
+    pub(crate) fn kinds(&self) -> [KindCounts; 5] {
         [
+            self.doorstep.counted(),
             self.standings.counted("standing"),
             self.identities.counted("identity"),
             self.sources.counted("source"),
@@ -226,6 +249,7 @@ impl Cache {
                 // What was dropped meanwhile is not known: all is asked for anew as it is shown.
                 Ok(Notice::Missed) | Err(RecvError::Lagged(_)) => {
                     self.terms.distrust_before(Moment::now());
+                    self.doorstep.forget_all();
                 }
                 Err(RecvError::Closed) => return std::future::pending().await,
             }
@@ -246,6 +270,7 @@ impl Cache {
 
     fn drop_here(&self, group: Digest) {
         self.forgotten.forget(group);
+        self.doorstep.forget(&group);
         self.standings.forget(&group);
         self.identities.forget(&group);
         self.sources.forget(&group);

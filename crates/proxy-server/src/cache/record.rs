@@ -4,6 +4,7 @@ use bytes::Bytes;
 use core_render::{Card, Category, EncodedFrame, Picture};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use wadors_client::Version;
 
 use super::age::Moment;
 use super::key::{Digest, SubjectKey};
@@ -54,6 +55,8 @@ pub(crate) struct Identity {
     pub(crate) corner: Option<String>,
     /// Whether it is the label of a slide, which no thumbnail shows.
     pub(crate) shows_label: bool,
+    /// By what the archive knows again what it was drawn from; nothing where it does not.
+    pub(crate) versions: Vec<Version>,
     pub(crate) checked: Moment,
 }
 
@@ -171,6 +174,10 @@ mod tests {
             category: Category::MultiFrame(7),
             corner: Some("CT 3".to_owned()),
             shows_label: true,
+            versions: vec![Version {
+                resource: wadors_client::Resource::Frame(FrameNumber::FIRST),
+                validator: wadors_client::Validator::Tag("W/\"a\"".to_owned()),
+            }],
             checked: Moment::now(),
         };
         assert_eq!(read::<Identity>(written(&identity)), Some(identity));

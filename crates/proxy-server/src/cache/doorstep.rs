@@ -1,0 +1,188 @@
+//! Pictures at the door: a request in the very words of one before it is answered before it is read.
+//!
+//! What is kept lies under typed keys (`cache`); to come by these a request has to be parsed, negotiated and
+//! looked up, which takes longer than sending a thumbnail. Here the answer itself is remembered by the
+//! request's own words, for as long as it is fresh. It is no cache of its own: it only holds what was just
+//! found there, and forgets what that forgets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap};
+use http::{Method, Request, Response, Uri};
+use sha2::{Digest as _, Sha256};
+
+use super::KindCounts;
+use super::age::{Freshness, Moment, Seen};
+use super::key::{Digest, Place};
+use super::memory::Memory;
+use crate::cache_status;
+use crate::picture::{Answer, Origin};
+use crate::respond::{self, Body};
+
+/// Requests with more words than that are not remembered.
+const LONGEST: usize = 2048;
+
+/// Answers that are ready.
+#[derive(Debug)]
+pub(crate) struct Doorstep {
+    ready: Memory<Arc<Ready>>,
+    found: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Ready {
+    /// All but what tells how old it is: of the picture, and for who holds it already.
+    headers: HeaderMap,
+    held: HeaderMap,
+    /// None where only one who holds the picture has asked for it.
+    bytes: Option<Bytes>,
+    origin: Origin,
+    seen: Seen,
+    since: Moment,
+}
+
+/// What an answer is remembered for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words(Digest);
+
+impl Words {
+    /// Those of a request that anybody might make: with nothing that is somebody's own, and nothing that asks
+    /// for less than all of it.
+    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
+        let is_plain = matches!(*request.method(), Method::GET | Method::HEAD)
+            && SPECIAL.iter().all(|name| !request.headers().contains_key(name));
+        is_plain.then(|| Self::hashed(request.uri(), request.headers())).flatten()
+    }
+
+    fn hashed(uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+        let target = uri.path_and_query()?.as_str();
+        if target.len() > LONGEST {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        hash.update(target);
+        for value in headers.get_all(header::ACCEPT) {
+            hash.update(b"\n");
+            hash.update(value);
+        }
+        Some(Self(hash.finalize().into()))
+    }
+
+    fn place(self, group: Digest) -> Place {
+        Place { group, key: self.0 }
+    }
+}
+
+/// What makes a request somebody's own, or special.
+const SPECIAL: [header::HeaderName; 4] =
+    [header::AUTHORIZATION, header::COOKIE, header::RANGE, header::CACHE_CONTROL];
+
+impl Doorstep {
+    /// In at most so many bytes.
+    pub(crate) fn new(memory: u64) -> Self {
+        Self { ready: Memory::new(memory), found: AtomicU64::new(0) }
+    }
+
+    /// The answer to a request in these words, with how old it is.
+    pub(crate) fn answer(
+        &self,
+        words: Words,
+        request: &HeaderMap,
+        now: Moment,
+    ) -> Option<(Response<Body>, Seen)> {
+        let ready = self.ready.get(&words.place([0; 32]))?;
+        let seen = ready.seen.later(ready.since.age(now)?);
+        if seen.ttl <= 0 {
+            return None;
+        }
+        let tag = ready.headers.get(header::ETAG);
+        let (mut headers, bytes) = match request.get(header::IF_NONE_MATCH) {
+            None => (ready.headers.clone(), Some(ready.bytes.clone()?)),
+            Some(held) if Some(held) == tag => (ready.held.clone(), None),
+            // A list of them, or one of an older picture.
+            Some(_) => return None,
+        };
+        self.found.fetch_add(1, Relaxed);
+        cache_status::tell(&ready.origin.as_old_as(seen), &mut headers);
+        Some((respond::ready(headers, bytes), seen))
+    }
+
+    /// Remembers an answer that was found among what is kept, of a study that is found by `group`.
+    pub(crate) fn keep(&self, words: Words, group: Digest, answer: &Answer, now: Moment) {
+        let Origin::Kept { seen, stale: None, .. } = answer.origin else { return };
+        if seen.freshness != Freshness::Fresh {
+            return;
+        }
+        let bytes = answer.drawn.as_ref().map(|drawn| drawn.picture.bytes.clone());
+        let held = respond::lasting_headers(Answer { drawn: None, ..answer.clone() });
+        let headers = respond::lasting_headers(answer.clone());
+        let weight = (bytes.as_ref().map_or(0, Bytes::len) + HEADERS) as u64;
+        let ready = Ready { headers, held, bytes, origin: answer.origin, seen, since: now };
+        self.ready.put(&words.place(group), Arc::new(ready), weight);
+    }
+
+    /// Drops what was remembered while its study was purged.
+    pub(crate) fn remove(&self, words: Words) {
+        self.ready.remove(&words.place([0; 32]));
+    }
+
+    pub(crate) fn forget_all(&self) {
+        self.ready.clear();
+    }
+
+    pub(crate) fn forget(&self, group: &Digest) {
+        self.ready.forget(group);
+    }
+
+    pub(crate) fn counted(&self) -> KindCounts {
+        KindCounts {
+            kind: "ready",
+            found: [("memory", self.found.load(Relaxed)), ("disk", 0), ("shared", 0), ("none", 0)],
+            memory_bytes: self.ready.bytes(),
+            memory_entries: self.ready.entries(),
+            evicted: self.ready.evicted(),
+        }
+    }
+}
+
+/// What the headers of an answer take in memory.
+const HEADERS: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(method: &str, target: &str, headers: &[(&str, &str)]) -> Option<Digest> {
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        Words::of(&request.body(()).unwrap()).map(|words| words.0)
+    }
+
+    #[test]
+    fn other_words_are_other_words() {
+        let all = [
+            words("GET", "/a?b", &[]),
+            words("GET", "/a", &[]),
+            words("GET", "/a?b", &[("accept", "image/png")]),
+            words("GET", "/a?b", &[("accept", "image/png"), ("accept", "image/jpeg")]),
+            words("GET", "/a?b", &[("accept", "image/jpeg")]),
+        ];
+        assert!(all.iter().all(Option::is_some));
+        let different: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+        assert_eq!(words("HEAD", "/a", &[("origin", "x")]), words("GET", "/a", &[]));
+    }
+
+    #[test]
+    fn what_is_somebodys_own_or_special_is_read() {
+        assert_eq!(words("POST", "/a", &[]), None);
+        assert_eq!(words("GET", &format!("/{}", "a".repeat(LONGEST)), &[]), None);
+        for name in ["authorization", "cookie", "range", "cache-control"] {
+            assert_eq!(words("GET", "/a", &[(name, "x")]), None, "{name}");
+        }
+    }
+}
