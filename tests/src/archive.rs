@@ -1,7 +1,7 @@
 //! An archive of objects made in code, with a go-between that counts its calls; and a folder for what a
 //! proxy keeps.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use folder_origin::FolderOrigin;
 use tempfile::TempDir;
@@ -14,7 +14,9 @@ const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
 /// An archive that can be stopped and changed.
 #[derive(Debug)]
 pub struct Archive {
-    folder: TempDir,
+    folder: PathBuf,
+    _own: Option<TempDir>,
+    paths: Vec<String>,
     server: JoinHandle<()>,
     between: Between,
 }
@@ -26,9 +28,24 @@ impl Archive {
         for (name, file) in files {
             std::fs::write(folder.path().join(name), file).expect("a file is written");
         }
-        let (server, url) = serve(folder.path()).await;
+        let path = folder.path().to_owned();
+        Self::at(path, Some(folder)).await
+    }
+
+    /// One over a folder that is there, which is not changed.
+    pub async fn over(folder: &Path) -> Self {
+        Self::at(folder.to_owned(), None).await
+    }
+
+    async fn at(folder: PathBuf, own: Option<TempDir>) -> Self {
+        let Served { server, url, paths } = serve(&folder).await;
         let between = Between::start(&url).await;
-        Self { folder, server, between }
+        Self { folder, _own: own, paths, server, between }
+    }
+
+    /// The paths of all instances, as they were at the start.
+    pub fn paths(&self) -> &[String] {
+        &self.paths
     }
 
     /// One with a study of `series` series of `instances` CT images each.
@@ -44,19 +61,19 @@ impl Archive {
 
     /// Adds a file, or replaces one, and serves what there is now.
     pub async fn put(&mut self, name: &str, file: &[u8]) {
-        std::fs::write(self.folder.path().join(name), file).expect("a file is written");
+        std::fs::write(self.folder.join(name), file).expect("a file is written");
         self.serve_again().await;
     }
 
     /// Removes a file.
     pub async fn remove(&mut self, name: &str) {
-        std::fs::remove_file(self.folder.path().join(name)).expect("the file is there");
+        std::fs::remove_file(self.folder.join(name)).expect("the file is there");
         self.serve_again().await;
     }
 
     async fn serve_again(&mut self) {
         self.server.abort();
-        let (server, url) = serve(self.folder.path()).await;
+        let Served { server, url, .. } = serve(&self.folder).await;
         self.server = server;
         self.between.lead_to(&url);
     }
@@ -92,16 +109,23 @@ impl Archive {
     }
 }
 
-async fn serve(folder: &Path) -> (JoinHandle<()>, String) {
+struct Served {
+    server: JoinHandle<()>,
+    url: String,
+    paths: Vec<String>,
+}
+
+async fn serve(folder: &Path) -> Served {
     let folder = folder.to_owned();
     let opened = tokio::task::spawn_blocking(move || FolderOrigin::open(&folder));
     let origin = opened.await.expect("it ends").expect("the folder is read");
+    let paths = origin.instances().map(|instance| format!("/{}", instance.path)).collect();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let server = tokio::spawn(async move {
         let _ = origin.serve(listener, std::future::pending()).await;
     });
-    (server, url)
+    Served { server, url, paths }
 }
 
 /// The places of the images of [`Archive::of_ct`].

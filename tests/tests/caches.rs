@@ -459,3 +459,103 @@ async fn names_of_files_say_nothing_and_they_are_for_the_server_alone() {
         assert!(!bytes.windows(8).any(|window| window == b"Anonymou"), "{name}");
     }
 }
+
+// The archive's own validators ---------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_archive_knows_again_is_renewed_without_its_pixels() {
+    use lightbox_tests::{Answer, ScriptedOrigin, TestImage};
+
+    let (origin, image) = (ScriptedOrigin::start().await, TestImage::ramp(32, 32));
+    let tagged = |body: Answer, request: &lightbox_tests::Received, tag: &'static str| {
+        if request.header("if-none-match") == tag {
+            return Answer::status(304).header("etag", tag);
+        }
+        body.header("etag", tag)
+    };
+    let (metadata, frame) = (image.metadata().to_string(), image.frame(1).to_vec());
+    let path = image.url_path();
+    origin.on(&format!("{path}/metadata"), move |request| {
+        tagged(Answer::json(metadata.clone()), request, "W/\"m,1\"")
+    });
+    origin.on(&format!("{path}/frames/1"), move |request| {
+        let part = "application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1";
+        tagged(Answer::multipart("application/octet-stream", &[(part, &frame)]), request, "\"f\"")
+    });
+    let keys = [
+        &MEMORY_ONLY[..],
+        &[("cache_ttl", "1s"), ("index_ttl", "1s"), ("stale_while_revalidate", "1s")],
+    ]
+    .concat();
+    let proxy = Keeper::new(&keys).start(&origin.url()).await;
+    for path in [format!("{path}/thumbnail"), format!("{path}/frames/1/rendered")] {
+        let first = proxy.get(&path).await;
+        assert_eq!(first.status(), 200, "{}", first.text());
+        tokio::time::sleep(Duration::from_millis(3100)).await;
+        let (bytes, pictures) = (origin.bytes_out(), drawn(&proxy).await);
+        let second = proxy.get(&path).await;
+        assert_eq!(status(&second), "lightbox; fwd=stale; fwd-status=304", "{path}");
+        assert_eq!(second.body, first.body);
+        assert_eq!((origin.bytes_out(), drawn(&proxy).await), (bytes, pictures), "{path}");
+        assert!(is_hit(&proxy.get(&path).await));
+    }
+    // Once one of the two has changed, both are fetched.
+    let changed = TestImage { pixels: image.pixels.iter().rev().copied().collect(), ..image };
+    changed.put_on(&origin);
+    tokio::time::sleep(Duration::from_millis(3100)).await;
+    let path = format!("{path}/thumbnail");
+    let before = proxy.get(&format!("{path}?quality=1")).await;
+    let reply = proxy.get(&path).await;
+    assert_eq!(reply.status(), 200);
+    assert_ne!(reply.header("etag"), before.header("etag"));
+    assert!(status(&reply).contains("hit") || status(&reply).contains("stored"));
+}
+
+// Every kind of object -----------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_of_the_corpus_are_the_same_kept_or_made_anew_or_drawn_from_what_is_kept() {
+    use lightbox_tests::Corpus;
+
+    let Some(corpus) = Corpus::find_or_say("kept pictures of the corpus") else { return };
+    let archive = Archive::over(corpus.root()).await;
+    let keeper = Keeper::new(&[]);
+    let (proxy, fresh) = (keeper.start(&archive.url()).await, Proxy::start(&archive.url()).await);
+    let mut compared = 0;
+    for path in archive.paths() {
+        for (first, second) in [
+            ("thumbnail", "thumbnail?viewport=77,90"),
+            (
+                "rendered?accept=image/png&viewport=90,77",
+                "frames/1/rendered?accept=image/jpeg&viewport=60,60",
+            ),
+        ] {
+            for request in [first, first, second, second] {
+                let path = format!("{path}/{request}");
+                let (ours, expected) = (proxy.get(&path).await, fresh.get(&path).await);
+                assert_eq!(ours.status(), expected.status(), "{path}: {}", ours.text());
+                if expected.status() == 200 {
+                    assert_eq!(ours.header("etag"), expected.header("etag"), "{path}");
+                    assert_eq!(
+                        ours.header("content-location"),
+                        expected.header("content-location")
+                    );
+                    assert!(ours.body == expected.body, "{path}: {}", status(&ours));
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared > 500, "{compared}");
+    // And once more from the disk.
+    drop(proxy);
+    let proxy = keeper.start(&archive.url()).await;
+    let mut from_disk = 0;
+    for path in archive.paths().iter().step_by(3) {
+        let path = format!("{path}/thumbnail?viewport=77,90");
+        let (ours, expected) = (proxy.get(&path).await, fresh.get(&path).await);
+        assert!(ours.body == expected.body, "{path}: {}", status(&ours));
+        from_disk += usize::from(status(&ours).ends_with("detail=disk"));
+    }
+    assert!(from_disk > 30, "{from_disk}");
+}

@@ -23,7 +23,9 @@ use crate::together::Together;
 use crate::upstream::{Upstream, UpstreamSetupError, Upstreams};
 use crate::warm_up::{self, WarmUp};
 use crate::workers::{self, Workers};
-use crate::{connections, cors, health, page, passthrough, placeholder, render_service};
+use crate::{
+    connections, cors, health, orthanc_feed, page, passthrough, placeholder, render_service,
+};
 
 /// Where the proxy listens.
 #[derive(Debug)]
@@ -116,6 +118,7 @@ pub async fn serve(
         _ = serving => {}
         never = warm_up::run(&app) => match never {},
         never = app.cache.follow() => match never {},
+        never = orthanc_feed::follow(&app) => match never {},
     }
     Ok(())
 }

@@ -33,6 +33,7 @@ mod listing;
 mod metrics;
 mod multipart_body;
 mod negotiate;
+mod orthanc_feed;
 mod overheard;
 mod pace;
 mod page;

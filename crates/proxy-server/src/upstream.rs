@@ -1,6 +1,7 @@
 //! An archive as this server sees it: how it is asked, where it is served, and what is known of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use wadors_client::{Client, ClientConfig, ClientError};
@@ -35,6 +36,8 @@ pub(crate) struct Upstream {
     pub(crate) shows_certificate: bool,
     /// Whether its own URLs in JSON become ours.
     pub(crate) rewrite_urls: bool,
+    /// How often it is asked for its changes.
+    pub(crate) changes_every: Option<Duration>,
 }
 
 /// Why an archive cannot be served.
@@ -72,6 +75,7 @@ impl Upstream {
             allow_writes: keys.allow_writes,
             shows_certificate: keys.cert.is_some(),
             rewrite_urls: keys.rewrite_urls,
+            changes_every: keys.orthanc_changes,
         }))
     }
 }

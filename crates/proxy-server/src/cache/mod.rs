@@ -234,6 +234,12 @@ impl Cache {
         self.drop_group(study.index);
     }
 
+    /// Has everything asked for anew as it is shown: something has changed, and it is not known what.
+    pub(crate) fn distrust_before(&self, moment: Moment) {
+        self.terms.distrust_before(moment);
+        self.doorstep.forget_all();
+    }
+
     /// How often it was purged or distrusted.
     pub(crate) fn changes(&self, study: &Groups) -> u64 {
         self.forgotten.count(&study.index)
@@ -248,8 +254,7 @@ impl Cache {
                 Ok(Notice::Forgotten(group)) => self.drop_here(group),
                 // What was dropped meanwhile is not known: all is asked for anew as it is shown.
                 Ok(Notice::Missed) | Err(RecvError::Lagged(_)) => {
-                    self.terms.distrust_before(Moment::now());
-                    self.doorstep.forget_all();
+                    self.distrust_before(Moment::now());
                 }
                 Err(RecvError::Closed) => return std::future::pending().await,
             }

@@ -411,6 +411,13 @@ pub(super) const UPSTREAM_KEYS: &[Key<UpstreamConfig>] = &[
         set: |c, text| put(&mut c.rewrite_urls, boolean(text)),
         show: |c| Some(c.rewrite_urls.to_string()),
     },
+    Key {
+        name: "orthanc_changes",
+        about: "How often Orthanc is asked for its changes (/changes of its REST API, beside /dicom-web), such as \"10s\", so that\n\
+                what was stored or deleted past this server is known. Default: never.",
+        set: |c, text| put(&mut c.orthanc_changes, units::duration(text).map(Some)),
+        show: |c| quoted(units::show_duration(c.orthanc_changes?)),
+    },
 ];
 
 fn put<T>(slot: &mut T, value: Result<T, String>) -> Result<(), String> {

@@ -54,6 +54,8 @@ pub struct UpstreamConfig {
     pub dialect: Option<Dialect>,
     /// Whether its own URLs in JSON become ours.
     pub rewrite_urls: bool,
+    /// How often Orthanc is asked for its changes; never without it.
+    pub orthanc_changes: Option<Duration>,
 }
 
 impl Default for UpstreamConfig {
@@ -80,6 +82,7 @@ impl Default for UpstreamConfig {
             allow_writes: false,
             dialect: None,
             rewrite_urls: false,
+            orthanc_changes: None,
         }
     }
 }

@@ -1,0 +1,252 @@
+//! What Orthanc says of its own changes (`/changes` of its REST API): studies that were stored, changed or
+//! deleted past this server. Optional, and asked for from time to time.
+
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dicomweb_types::Uid;
+use futures_util::future::{join_all, pending};
+use http::HeaderMap;
+use lru::LruCache;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::app::App;
+use crate::cache::Moment;
+use crate::upstream::Upstream;
+
+/// Changes of one answer.
+const AT_ONCE: usize = 100;
+
+/// Studies whose UID is remembered by Orthanc's identifier: what is deleted has no other name.
+const MOST: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+
+/// An answer is a list of a hundred changes, or the description of a study.
+const LONGEST: usize = 4 << 20;
+
+/// Follows all archives that are to be followed, for ever.
+pub(crate) async fn follow(app: &Arc<App>) -> Infallible {
+    let feeds = app.upstreams.iter().filter_map(|upstream| Feed::of(app, upstream));
+    join_all(feeds.map(Feed::follow)).await;
+    // Of no archive.
+    pending().await
+}
+
+struct Feed {
+    app: Arc<App>,
+    upstream: Arc<Upstream>,
+    every: Duration,
+    root: Url,
+    studies: LruCache<String, Uid>,
+    /// The last change that is known.
+    since: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Changes {
+    changes: Vec<Change>,
+    done: bool,
+    last: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Change {
+    change_type: String,
+    #[serde(rename = "ID")]
+    id: String,
+    resource_type: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Study {
+    main_dicom_tags: StudyTags,
+}
+
+#[derive(Deserialize)]
+struct StudyTags {
+    #[serde(rename = "StudyInstanceUID")]
+    uid: String,
+}
+
+/// What a change means here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Meaning {
+    Nothing,
+    /// A study is as it will be for now.
+    Stable,
+    /// A study has begun: its UID is to be known once it is deleted.
+    Begun,
+    StudyGone,
+    /// Something in a study, which is not named.
+    PartGone,
+}
+
+impl Change {
+    fn meaning(&self) -> Meaning {
+        match (self.change_type.as_str(), self.resource_type.as_str()) {
+            ("StableStudy" | "ModifiedStudy" | "UpdatedAttachment", "Study") => Meaning::Stable,
+            ("NewStudy", "Study") => Meaning::Begun,
+            ("Deleted", "Study") => Meaning::StudyGone,
+            ("Deleted", "Series" | "Instance") => Meaning::PartGone,
+            _ => Meaning::Nothing,
+        }
+    }
+}
+
+impl Feed {
+    fn of(app: &Arc<App>, upstream: &Arc<Upstream>) -> Option<Self> {
+        let every = upstream.changes_every?;
+        Some(Self {
+            app: app.clone(),
+            upstream: upstream.clone(),
+            every,
+            root: rest_root(upstream.client.base()),
+            studies: LruCache::new(MOST),
+            since: None,
+        })
+    }
+
+    async fn follow(mut self) -> Infallible {
+        let mut is_well = true;
+        loop {
+            let asked = self.ask().await;
+            if asked.is_ok() != is_well {
+                is_well = asked.is_ok();
+                match &asked {
+                    Ok(_) => tracing::info!("Orthanc's changes are followed again"),
+                    Err(reason) => tracing::warn!(reason, "Orthanc's changes cannot be followed"),
+                }
+                // What happened meanwhile may have left its list.
+                self.distrust_all();
+            }
+            if asked != Ok(More::Now) {
+                tokio::time::sleep(self.every).await;
+            }
+        }
+    }
+
+    async fn ask(&mut self) -> Result<More, &'static str> {
+        let Some(since) = self.since else {
+            let changes: Changes = self.get("changes?last").await?;
+            self.since = Some(changes.last);
+            return Ok(More::Later);
+        };
+        let path = format!("changes?since={since}&limit={AT_ONCE}");
+        let changes: Changes = self.get(&path).await?;
+        for change in &changes.changes {
+            self.apply(change).await;
+        }
+        self.since = Some(changes.last);
+        Ok(if changes.done { More::Later } else { More::Now })
+    }
+
+    async fn apply(&mut self, change: &Change) {
+        match change.meaning() {
+            Meaning::Nothing => {}
+            Meaning::Begun => drop(self.study(&change.id).await),
+            Meaning::Stable => match self.study(&change.id).await {
+                Some(study) => self.app.has_changed(&self.upstream, &study),
+                None => self.distrust_all(),
+            },
+            Meaning::StudyGone => match self.studies.pop(&change.id) {
+                Some(study) => self.app.is_gone(&self.upstream, &study),
+                None => self.distrust_all(),
+            },
+            Meaning::PartGone => self.distrust_all(),
+        }
+    }
+
+    /// Something has changed, and it is not known what: everything is asked for anew as it is shown.
+    fn distrust_all(&self) {
+        self.app.cache.distrust_before(Moment::now());
+    }
+
+    async fn study(&mut self, id: &str) -> Option<Uid> {
+        if let Some(study) = self.studies.get(id) {
+            return Some(study.clone());
+        }
+        // It may be gone by now.
+        let study: Study = self.get(&format!("studies/{id}")).await.ok()?;
+        let uid: Uid = study.main_dicom_tags.uid.trim_end_matches(['\0', ' ']).parse().ok()?;
+        self.studies.put(id.to_owned(), uid.clone());
+        Some(uid)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, &'static str> {
+        let url = self.root.join(path).map_err(|_| "its address cannot be told")?;
+        let client = &self.upstream.client;
+        let mut headers = HeaderMap::new();
+        if client.forwards_callers() {
+            client.strip(&mut headers);
+        } else {
+            client.authorize(&mut headers).await.map_err(|_| "there are no credentials for it")?;
+        }
+        let asked = async {
+            let sent = client.http().get(url).headers(headers).send().await;
+            let mut answer = sent.map_err(|_| "it does not answer")?;
+            if !answer.status().is_success() {
+                return Err("it refuses: orthanc_changes needs its REST API beside /dicom-web");
+            }
+            let mut body = Vec::new();
+            while let Some(chunk) = answer.chunk().await.map_err(|_| "it broke off")? {
+                body.extend_from_slice(&chunk);
+                if body.len() > LONGEST {
+                    return Err("its answer is too long");
+                }
+            }
+            serde_json::from_slice(&body).map_err(|_| "its answer is none of Orthanc's")
+        };
+        let limit = client.timeout().saturating_mul(2);
+        tokio::time::timeout(limit, asked).await.unwrap_or(Err("it does not answer in time"))
+    }
+}
+
+/// Whether there are more changes already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum More {
+    Now,
+    Later,
+}
+
+/// The REST API is where the DICOMweb root is: `/dicom-web` lies below it.
+fn rest_root(base: &Url) -> Url {
+    let mut root = base.clone();
+    let path = base.path().trim_end_matches('/');
+    let above = path.rfind('/').map_or("", |slash| &path[..slash]);
+    root.set_path(&format!("{above}/"));
+    root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_api_is_above_dicomweb() {
+        let of = |url: &str| rest_root(&url.parse().unwrap()).to_string();
+        assert_eq!(of("http://a:8042/dicom-web"), "http://a:8042/");
+        assert_eq!(of("http://a/orthanc/dicom-web/"), "http://a/orthanc/");
+        assert_eq!(of("http://a"), "http://a/");
+    }
+
+    #[test]
+    fn changes_are_read_as_orthanc_writes_them() {
+        let json = r#"{"Changes": [
+            {"ChangeType": "NewInstance", "Date": "20261127T100000", "ID": "a", "Path": "/instances/a",
+             "ResourceType": "Instance", "Seq": 1},
+            {"ChangeType": "StableStudy", "ID": "b", "Path": "/studies/b", "ResourceType": "Study", "Seq": 2},
+            {"ChangeType": "Deleted", "ID": "b", "Path": "/studies/b", "ResourceType": "Study", "Seq": 3},
+            {"ChangeType": "Deleted", "ID": "c", "Path": "/series/c", "ResourceType": "Series", "Seq": 4}
+        ], "Done": true, "Last": 4}"#;
+        let changes: Changes = serde_json::from_str(json).unwrap();
+        let meanings: Vec<Meaning> = changes.changes.iter().map(Change::meaning).collect();
+        let expected = [Meaning::Nothing, Meaning::Stable, Meaning::StudyGone, Meaning::PartGone];
+        assert_eq!((meanings.as_slice(), changes.last, changes.done), (&expected[..], 4, true));
+    }
+}
