@@ -460,6 +460,28 @@ async fn names_of_files_say_nothing_and_they_are_for_the_server_alone() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_animation_is_kept_too() {
+    use lightbox_tests::{ScriptedOrigin, TestImage};
+
+    let origin = ScriptedOrigin::start().await;
+    let image = TestImage::new(16, 16, (0..16 * 16 * 3_u32).map(|at| at as u8).collect());
+    let image = image.with_frames(3);
+    image.put_on(&origin);
+    let proxy = Keeper::new(&MEMORY_ONLY).start(&origin.url()).await;
+    let path = format!("{}/rendered?accept=image/gif", image.url_path());
+    let first = proxy.get(&path).await;
+    assert_eq!((first.status(), first.header("content-type")), (200, "image/gif"));
+    let calls = origin.requests();
+    let second = proxy.get(&path).await;
+    assert!(is_hit(&second), "{}", status(&second));
+    assert_eq!((second.body, origin.requests()), (first.body, calls));
+    // One frame of it is another picture.
+    let still = proxy.get(&format!("{}/rendered?accept=image/jpeg", image.url_path())).await;
+    assert_eq!((still.status(), still.header("content-type")), (200, "image/jpeg"));
+    assert!(is_hit(&proxy.get(&path).await));
+}
+
 // The archive's own validators ---------------------------------------------------------------------
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,6 +77,7 @@ impl Layout {
 /// Makes a directory for this user alone, and those that it lies in.
 pub(crate) fn make(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    // Not where the umask, or whoever made it before, has it otherwise.
     if fs::symlink_metadata(dir)?.permissions().mode() & 0o777 != 0o700 {
         fs::set_permissions(dir, Permissions::from_mode(0o700))?;
     }

@@ -83,6 +83,9 @@ const TENTHS_LEFT: u64 = 9;
 /// After a failed write: nothing is tried, so that a full disk costs nothing.
 const REST: Duration = Duration::from_secs(5);
 
+/// Others may remove a directory while a file is being written into it, over and over.
+const TRIES: u32 = 20;
+
 /// How often failures are told.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
@@ -211,8 +214,14 @@ impl Store {
     /// Removes everything.
     pub fn clear(&self) {
         let Ok(shared) = &self.0 else { return };
-        let all = shared.table().all();
-        all.iter().for_each(|group| shared.remove_group(group));
+        // What is not counted, too.
+        let root = shared.layout.root();
+        let cleared = layout::remove_all(root).and_then(|()| layout::make(root));
+        *shared.table() = Table::default();
+        if let Err(error) = cleared {
+            shared.tell(&error);
+            scan::scan(shared);
+        }
     }
 
     /// What it holds and has done.
@@ -253,11 +262,12 @@ impl Shared {
 
     fn put(&self, group: &Digest, key: &Digest, value: &[&[u8]]) -> bool {
         let more = room_of_value(value.iter().map(|part| part.len() as u64).sum());
-        if more > self.limit / LARGEST || self.rests() {
-            return false;
-        }
         let (group, key) = self.ids(group, key);
         let path = self.layout.file(&group, &key);
+        if more > self.limit / LARGEST || self.rests() {
+            self.remove_file(&group, &path);
+            return false;
+        }
         let less = std::fs::symlink_metadata(&path).map_or(0, |meta| room(meta.len()));
         match self.write(&group, &key, value) {
             Ok(()) => {
@@ -266,7 +276,12 @@ impl Shared {
                 true
             }
             Err(error) => {
-                lock(&self.failure).rests_until = Some(Instant::now() + REST);
+                // What was there before is not what was put last.
+                self.remove_file(&group, &path);
+                // A directory that goes away again and again says nothing of the disk.
+                if error.kind() != io::ErrorKind::NotFound {
+                    lock(&self.failure).rests_until = Some(Instant::now() + REST);
+                }
                 self.tell(&error);
                 false
             }
@@ -275,19 +290,22 @@ impl Shared {
 
     fn write(&self, group: &Id, key: &Id, value: &[&[u8]]) -> io::Result<()> {
         let (dir, path) = (self.layout.group_dir(group), self.layout.file(group, key));
-        let written = file::write(&dir, &path, (group, key), value);
-        match written {
-            // Its first file; or it was evicted, or taken away, a moment ago.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                layout::make(&dir)?;
-                file::write(&dir, &path, (group, key), value)
+        let mut written = file::write(&dir, &path, (group, key), value);
+        for _ in 0..TRIES {
+            match &written {
+                // Its first file; or it was evicted, or taken away, a moment ago.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match layout::make(&dir) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                },
+                Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+                    layout::remove_all(&path)?;
+                }
+                _ => break,
             }
-            Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
-                layout::remove_all(&path)?;
-                file::write(&dir, &path, (group, key), value)
-            }
-            other => other,
+            written = file::write(&dir, &path, (group, key), value);
         }
+        written
     }
 
     fn is_used(&self, group: &Id) {

@@ -120,10 +120,6 @@ impl Table {
         taken
     }
 
-    pub(crate) fn all(&self) -> Vec<Id> {
-        self.groups.keys().copied().collect()
-    }
-
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }

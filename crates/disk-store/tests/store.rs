@@ -140,6 +140,26 @@ fn a_store_that_has_shrunk_gives_up_what_is_too_much() {
 }
 
 #[test]
+fn everything_is_removed_counted_or_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (scanned(dir.path(), ROOMY), scanned(dir.path(), ROOMY));
+    assert!(one.put(&digest(1), &digest(1), &[b"x"]));
+    other.clear();
+    assert_eq!(one.get(&digest(1), &digest(1)), None);
+    assert_eq!((blobs(dir.path()).len(), other.snapshot().bytes), (0, 0));
+    assert!(other.put(&digest(1), &digest(1), &[b"y"]));
+}
+
+#[test]
+fn what_is_not_kept_leaves_nothing_older_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), 80_000);
+    assert!(store.put(&digest(1), &digest(1), &[b"old"]));
+    assert!(!store.put(&digest(1), &digest(1), &[&vec![0; 20_000]]));
+    assert_eq!(store.get(&digest(1), &digest(1)), None);
+}
+
+#[test]
 fn what_is_too_large_is_not_kept() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path(), 80_000);
@@ -378,6 +398,8 @@ proptest! {
                     let value = vec![step as u8; length];
                     if store.put(&place.0, &place.1, &[&value]) {
                         model.insert((group, key), value);
+                    } else {
+                        model.remove(&(group, key));
                     }
                 }
             }

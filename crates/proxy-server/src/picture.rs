@@ -472,6 +472,15 @@ pub(crate) fn frames_there(
     }
 }
 
+/// The frames of an object that its animation shows.
+pub(crate) fn frames_of_cine(asked: &Asked, category: Category) -> Vec<FrameNumber> {
+    let frames = match category {
+        Category::MultiFrame(frames) => frames,
+        _ => 1,
+    };
+    core_render::cine_frames(frames, &asked.app.config.limits())
+}
+
 /// The frame that stands for a list: the object's own if it is among them, else the middle one.
 pub(crate) fn representative_of(opened: &Opened, frames: &[FrameNumber]) -> FrameNumber {
     let own = representative_frame(opened.dataset());

@@ -146,11 +146,23 @@ async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Option<Recalled
     let subject = SubjectKey { instance: path.clone(), which: Which::Representative, state: None };
     // Any type of picture: what it is drawn from does not depend on it.
     let identity = identity(asked, &subject, MediaType::Jpeg).await?;
-    let media_type = one_picture(asked, &offers_of(asked, identity.category)?)?;
     let category = identity.category;
-    let recalled = of_identity(asked, subject, identity, media_type, Named::IfSeveral).await?;
-    let answer = picture::with_frame_explained(recalled.answer, category);
-    Some(Recalled { answer, ..recalled })
+    let offer = asked.wishes.choose(&offers_of(asked, category)?).ok()?;
+    match (offer.container, offer.form) {
+        (Container::Single, Made::Picture(media_type)) => {
+            let named = Named::IfSeveral;
+            let recalled = of_identity(asked, subject, identity, media_type, named).await?;
+            let answer = picture::with_frame_explained(recalled.answer, category);
+            Some(Recalled { answer, ..recalled })
+        }
+        (Container::Single, Made::Animation(media_type)) => {
+            let which = Which::Cine(picture::frames_of_cine(asked, category));
+            let subject = SubjectKey { which, ..subject };
+            let identity = self::identity(asked, &subject, media_type).await?;
+            of_identity(asked, subject, identity, media_type, Named::IfSeveral).await
+        }
+        _ => None,
+    }
 }
 
 /// What an instance of a category is offered as; `None` where that depends on what it holds.
@@ -181,7 +193,12 @@ async fn of_standing(asked: &Arc<Asked>) -> Option<Recalled> {
             forms::of_collection(config.collections, config.strict)
         }
     };
-    let media_type = one_picture(asked, &offers)?;
+    let offer = asked.wishes.choose(&offers).ok()?;
+    let media_type = match (offer.container, offer.form, moves(&standing.shown)) {
+        (Container::Single, Made::Picture(media_type), false)
+        | (Container::Single, Made::Animation(media_type), true) => media_type,
+        _ => return None,
+    };
     let seen = seen(asked, &standing);
     let recalled = match &standing.shown {
         Shown::Image(subject) => {
@@ -200,6 +217,10 @@ async fn of_standing(asked: &Arc<Asked>) -> Option<Recalled> {
     };
     let answer = Answer { representative: standing.explained, ..recalled.answer };
     Recalled::new(answer, recalled.seen.and(seen))
+}
+
+fn moves(shown: &Shown) -> bool {
+    matches!(shown, Shown::Image(SubjectKey { which: Which::Cine(_), .. }))
 }
 
 fn seen(asked: &Asked, standing: &Standing) -> Seen {

@@ -232,13 +232,10 @@ async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Result<Answered
             Ok(Answered::Picture(Box::new(answer)))
         }
         Made::Animation(media_type) => {
-            let frames = match category {
-                Category::MultiFrame(frames) => frames,
-                _ => 1,
-            };
-            let frames = core_render::cine_frames(frames, &asked.app.config.limits());
+            let frames = picture::frames_of_cine(asked, category);
             let subject = Subject { which: Which::Cine(frames), ..subject };
             let answer = picture::draw(asked, &subject, media_type).await?;
+            remember::standing(asked, &answer, Some(category), None).await;
             Ok(Answered::Picture(Box::new(answer)))
         }
         Made::Report(form) => Ok(Answered::Document(document::report(asked, &opened, form).await?)),
