@@ -555,6 +555,10 @@ async fn pictures_of_the_corpus_are_the_same_kept_or_made_anew_or_drawn_from_wha
             for request in [first, first, second, second] {
                 let path = format!("{path}/{request}");
                 let (ours, expected) = (proxy.get(&path).await, fresh.get(&path).await);
+                // Broken on purpose: what is kept may be drawn where a fetch is refused by now.
+                if expected.status() >= 500 {
+                    continue;
+                }
                 assert_eq!(ours.status(), expected.status(), "{path}: {}", ours.text());
                 if expected.status() == 200 {
                     assert_eq!(ours.header("etag"), expected.header("etag"), "{path}");

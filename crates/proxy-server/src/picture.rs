@@ -39,6 +39,8 @@ pub(crate) struct Answer {
     pub(crate) origin: Origin,
     /// How long caches on the way to the client may keep it; those of nobody else may.
     pub(crate) public_for: Option<Duration>,
+    /// Those of the request, which others that share the picture do not have; the picture has its own.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A picture with what is to be said about it.
@@ -47,8 +49,6 @@ pub(crate) struct Drawn {
     pub(crate) picture: Picture,
     /// Of one that was drawn for this request.
     pub(crate) timings: Option<Timings>,
-    /// Those of the request; the picture has its own.
-    pub(crate) warnings: Vec<String>,
 }
 
 /// Where an answer comes from, for `Cache-Status` (RFC 9211).
@@ -274,13 +274,14 @@ pub(crate) async fn draw_card(
             shown,
             origin,
             public_for: None,
+            warnings: Vec::new(),
         }
     };
     if asked.held.is_held(&etag) {
         return Ok(answer(None, origin));
     }
     if let Some((picture, _)) = kept(asked, None, &etag).await {
-        let drawn = Drawn { picture, timings: None, warnings: asked.warnings() };
+        let drawn = Drawn { picture, timings: None };
         return Ok(answer(Some(drawn), origin));
     }
     let drawn = drawn(asked, job, Duration::ZERO).await;
@@ -310,9 +311,7 @@ async fn finish(asked: &Asked, work: Work) -> Result<Answer, ServerError> {
         let kept = if may_keep { kept(asked, Some(&facts.subject), &told.tag).await } else { None };
         let drawn = match (asked.held.names(&told.tag), kept) {
             (true, _) => None,
-            (false, Some((picture, _))) => {
-                Some(Ok(Drawn { picture, timings: None, warnings: asked.warnings() }))
-            }
+            (false, Some((picture, _))) => Some(Ok(Drawn { picture, timings: None })),
             (false, None) => Some(drawn(asked, job, upstream).await),
         };
         (told, drawn)
@@ -336,6 +335,7 @@ async fn finish(asked: &Asked, work: Work) -> Result<Answer, ServerError> {
         shown: Shown::Image(facts.subject),
         origin: asked.origin(),
         public_for: None,
+        warnings: Vec::new(),
     })
 }
 
@@ -377,7 +377,7 @@ pub(crate) async fn drawn(
     let Rendered { picture, queue, decode, render, encode } =
         asked.app.workers.draw(job, asked.class).await?;
     let timings = Some(Timings { queue, upstream, decode, render, encode });
-    Ok(Drawn { picture, timings, warnings: asked.warnings() })
+    Ok(Drawn { picture, timings })
 }
 
 /// An error, and the object remembered over which a worker was lost.

@@ -289,6 +289,7 @@ async fn of_identity(
         shown: Shown::Image(subject.clone()),
         origin,
         public_for: None,
+        warnings: Vec::new(),
     };
     let kept = |drawn, found| answer(drawn, Origin::Kept { found, seen, stale: None });
     if asked.held.names(&tag) || asked.held == Held::Anything {
@@ -296,7 +297,7 @@ async fn of_identity(
     }
     let place = asked.place(Key::picture(Some(&subject.instance), &tag));
     if let Some((picture, found)) = asked.app.cache.picture(&place).await {
-        let drawn = Drawn { picture, timings: None, warnings: asked.warnings() };
+        let drawn = Drawn { picture, timings: None };
         return Recalled::new(kept(Some(drawn), found), seen);
     }
     // The state itself is not kept.

@@ -90,6 +90,7 @@ fn of_kept(
 ) -> Result<Outcome, ServerError> {
     let mut answer = kept.ok_or(ServerError::Broke)?.into_answer(asked, stale);
     answer.public_for = asked.public_for(&answer.origin);
+    answer.warnings = asked.warnings();
     Ok(Outcome::Picture(Box::new(answer)))
 }
 
@@ -104,6 +105,7 @@ async fn from_archive(asked: &Arc<Asked>) -> Result<Outcome, ServerError> {
             Answered::Picture(mut answer) => {
                 answer.origin = answer.origin.collapsed(followed);
                 answer.public_for = asked.public_for(&answer.origin);
+                answer.warnings = asked.warnings();
                 Ok(Outcome::Picture(answer))
             }
             Answered::Document(payload) => Ok(Outcome::Document(payload)),

@@ -106,8 +106,16 @@ pub(crate) fn outcome(outcome: Outcome, request: &HeaderMap) -> Response<Body> {
 }
 
 fn picture(answer: Answer) -> Response<Body> {
-    let Answer { etag, content_location, drawn, representative, shown: _, origin, public_for } =
-        answer;
+    let Answer {
+        etag,
+        content_location,
+        drawn,
+        representative,
+        shown: _,
+        origin,
+        public_for,
+        warnings,
+    } = answer;
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     identify(&etag, &content_location, headers);
@@ -118,7 +126,7 @@ fn picture(answer: Answer) -> Response<Body> {
     if let Some(representative) = &representative {
         set(headers, HeaderName::from_static("x-representative"), representative);
     }
-    let Some(Drawn { picture, timings, warnings }) = drawn else {
+    let Some(Drawn { picture, timings }) = drawn else {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     };
