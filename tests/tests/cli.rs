@@ -38,7 +38,7 @@ fn help_and_version_are_answers_and_not_mistakes() {
         assert!(done.stdout.contains("lightbox"), "{argument}: {}", done.stdout);
     }
     let help = run(folder.path(), &["--help"]).stdout;
-    for command in ["serve", "demo", "render", "thumbnails", "doctor", "config"] {
+    for command in ["serve", "demo", "render", "thumbnails", "warm", "doctor", "config"] {
         assert!(help.contains(command), "{command} in {help}");
     }
     assert!(!help.contains("render-worker"), "not for people: {help}");

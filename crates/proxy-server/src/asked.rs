@@ -294,7 +294,7 @@ fn urgency_of(class: Class) -> Urgency {
 }
 
 /// A client may say that nobody waits for what it asks for (RFC 9218: urgency 0 to 7, by default 3).
-fn class_of(headers: &HeaderMap) -> Class {
+pub(crate) fn class_of(headers: &HeaderMap) -> Class {
     let priority =
         headers.get("priority").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let urgency = priority.split(',').find_map(|member| member.trim().strip_prefix("u="));

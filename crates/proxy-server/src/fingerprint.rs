@@ -140,7 +140,9 @@ impl Hash {
         self.attributes(attributes);
         // What archives make of cells in their memory's order, without a word.
         let syntax = match syntax {
-            TransferSyntax::ImplicitLittleEndian => &TransferSyntax::ExplicitLittleEndian,
+            TransferSyntax::ImplicitLittleEndian | TransferSyntax::DeflatedExplicitLittleEndian => {
+                &TransferSyntax::ExplicitLittleEndian
+            }
             other => other,
         };
         self.field(syntax.uid().as_bytes());

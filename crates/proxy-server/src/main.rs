@@ -5,7 +5,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{Failure, config, demo, doctor, render, serve, thumbnails, worker};
+use commands::{Failure, config, demo, doctor, render, serve, thumbnails, warm, worker};
 
 /// A rendering proxy for DICOMweb: pictures of every study, in front of any archive.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Render(render::Render),
     /// Draw thumbnails of files and folders
     Thumbnails(thumbnails::Thumbnails),
+    /// Have a running proxy make the thumbnails that viewers will ask for
+    Warm(warm::Warm),
     /// Examine an archive: what it accepts, how fast it is, whether thumbnails of it can work
     Doctor(doctor::Doctor),
     /// Print the configuration in effect, or check a file
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Render(args) => render::run(&args),
         Command::Thumbnails(args) => thumbnails::run(&args),
+        Command::Warm(args) => warm::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args),
         Command::RenderWorker(args) => worker::run(&args),

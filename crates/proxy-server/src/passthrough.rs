@@ -16,9 +16,11 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
+use render_pool::Class;
 use wadors_client::{Caller, UpstreamError};
 
 use crate::app::App;
+use crate::asked::class_of;
 use crate::changes::{Change, Stored};
 use crate::config::Config;
 use crate::overheard::{self, Overheard};
@@ -83,7 +85,9 @@ pub(crate) async fn forward(
             return Err(ForwardError::Refused);
         }
     }
-    let heard = Heard { app, upstream, method: &parts.method, below, is_private };
+    // Who says that nobody waits opens nothing: it makes what it wants itself, at its own pace.
+    let is_viewer = class_of(&parts.headers) == Class::Interactive;
+    let heard = Heard { app, upstream, method: &parts.method, below, is_private, is_viewer };
     Ok(response(answer.into(), heard, rewrite))
 }
 
@@ -94,12 +98,13 @@ struct Heard<'a> {
     method: &'a Method,
     below: &'a str,
     is_private: bool,
+    is_viewer: bool,
 }
 
 impl Heard<'_> {
     /// The body of its answer, from which is learned what objects hold and which studies have changed.
     fn listened_to(&self, answer: &http::response::Parts, body: reqwest::Body) -> Body {
-        let Self { app, upstream, method, below, is_private } = *self;
+        let Self { app, upstream, method, below, is_private, is_viewer } = *self;
         if !answer.status.is_success() {
             return Body::streamed(body);
         }
@@ -111,7 +116,8 @@ impl Heard<'_> {
             }
             Change::Nothing => {}
         }
-        if let Some(study) = overheard::opens(method, below).filter(|_| !is_private) {
+        let opened = overheard::opens(method, below);
+        if let Some(study) = opened.filter(|_| is_viewer && !is_private) {
             app.warm_up.soon(upstream, study);
         }
         if overheard::tells(method, below, answer) {

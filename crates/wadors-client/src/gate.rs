@@ -32,6 +32,11 @@ impl Rate {
     /// More in one span could not be kept account of cheaply.
     const MOST: u32 = 100_000;
 
+    /// The time from one call to the next where they are spread evenly.
+    pub fn interval(self) -> Duration {
+        self.span() / self.calls.get()
+    }
+
     fn span(self) -> Duration {
         match self.span {
             Span::Second => Duration::from_secs(1),
@@ -188,6 +193,7 @@ mod tests {
         for text in ["1/s", "50/s", "600/min"] {
             assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
         }
+        assert_eq!("600/min".parse::<Rate>().unwrap().interval(), milliseconds(100));
         for text in ["", "50", "0/s", "-1/s", "5/h", "1.5/s", "999999/s", "/s"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }

@@ -1,5 +1,5 @@
-//! A DICOMweb client: instances, metadata and single frames over WADO-RS (PS3.18 §10.4), and the
-//! series of a study and instances of a series over QIDO-RS (§10.6).
+//! A DICOMweb client: instances, metadata and single frames over WADO-RS (PS3.18 §10.4), and studies,
+//! the series of a study and the instances of a series over QIDO-RS (§10.6).
 //!
 //! It knows HTTP and `multipart/related`, and reads both as archives really write them; it knows no
 //! pixels. What it hands out is bytes, a transfer syntax, and a DICOM data set.
@@ -107,5 +107,6 @@ pub use gate::{Rate, Urgency};
 pub use instance::{InstanceAnswer, SizeLimit};
 pub use metadata::{BulkDataRef, Metadata};
 pub use probe::{Seen, Tried};
+pub use qido::Studies;
 pub use revalidate::{Resource, Validator, Version};
 pub use tls::{Tls, TlsIdentity};

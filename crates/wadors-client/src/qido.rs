@@ -1,4 +1,4 @@
-//! The series of a study and the instances of a series (QIDO-RS, PS3.18 §10.6), page by page.
+//! Studies, the series of a study and the instances of a series (QIDO-RS, PS3.18 §10.6), page by page.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -23,6 +23,22 @@ const MOST_PAGES: usize = 500;
 const MAX_BYTES: u64 = 16 << 20;
 
 impl Client {
+    /// Searches for studies, page by page and without an end of its own: an archive may hold millions.
+    ///
+    /// `matching` are keywords of attributes and what they are to be, such as `StudyDate` and
+    /// `20260131-`; none finds all. `fields` as in [`Self::series_of`].
+    pub fn studies<'a>(
+        &'a self,
+        matching: &'a [(&'a str, &'a str)],
+        fields: &'a [Tag],
+        caller: &'a Caller,
+    ) -> Studies<'a> {
+        let path = "studies".to_owned();
+        let search = Search::new(self, path, matching, fields, caller);
+        let pages = Pages::new(tags::STUDY_INSTANCE_UID, search.page, self.whole_answers());
+        Studies { search, pages, is_over: false }
+    }
+
     /// Hands each series of a study to `found`: its UID and what the archive says of it by itself, and
     /// of `fields` as far as the archive knows them. In the order of the archive; at most 100 000.
     ///
@@ -37,7 +53,8 @@ impl Client {
         found: &mut (dyn FnMut(Uid, Metadata) + Send),
     ) -> Result<(), UpstreamError> {
         let path = format!("studies/{study}/series");
-        self.search(&path, tags::SERIES_INSTANCE_UID, fields, caller, found).await
+        let search = Search::new(self, path, &[], fields, caller);
+        search.to_its_end(tags::SERIES_INSTANCE_UID, found).await
     }
 
     /// The same of the instances of a series.
@@ -52,34 +69,87 @@ impl Client {
         found: &mut (dyn FnMut(Uid, Metadata) + Send),
     ) -> Result<(), UpstreamError> {
         let path = format!("{series}/instances");
-        self.search(&path, tags::SOP_INSTANCE_UID, fields, caller, found).await
+        let search = Search::new(self, path, &[], fields, caller);
+        search.to_its_end(tags::SOP_INSTANCE_UID, found).await
+    }
+}
+
+/// A search for studies under way.
+#[derive(Debug)]
+pub struct Studies<'a> {
+    search: Search<'a>,
+    pages: Pages<'a>,
+    is_over: bool,
+}
+
+impl Studies<'_> {
+    /// The studies of the next page that were on none before: the UID of each and what the archive says of
+    /// it. `None` after the last page.
+    ///
+    /// # Errors
+    /// What the archive, or the way to it, did wrong: [`UpstreamError`]. Called again, it asks for the
+    /// same page.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<(Uid, Metadata)>>, UpstreamError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let (page, cut_short) = self.search.page(self.pages.offset).await?;
+        let mut new = Vec::new();
+        self.is_over = !self.pages.add(page, cut_short, &mut |uid, said| new.push((uid, said)));
+        Ok(Some(new))
+    }
+}
+
+/// What is searched for, and where.
+#[derive(Debug)]
+struct Search<'a> {
+    client: &'a Client,
+    path: String,
+    matching: &'a [(&'a str, &'a str)],
+    fields: &'a [Tag],
+    caller: &'a Caller,
+    /// Results asked for at once.
+    page: usize,
+}
+
+impl<'a> Search<'a> {
+    fn new(
+        client: &'a Client,
+        path: String,
+        matching: &'a [(&'a str, &'a str)],
+        fields: &'a [Tag],
+        caller: &'a Caller,
+    ) -> Self {
+        let page = client.dialect().unwrap_or(Dialect::Generic).page();
+        Self { client, path, matching, fields, caller, page }
     }
 
-    async fn search(
+    async fn to_its_end(
         &self,
-        path: &str,
         key: Tag,
-        fields: &[Tag],
-        caller: &Caller,
         found: &mut (dyn FnMut(Uid, Metadata) + Send),
     ) -> Result<(), UpstreamError> {
-        let limit = self.max_bytes().min(MAX_BYTES);
-        let page = self.dialect().unwrap_or(Dialect::Generic).page();
-        let mut pages = Pages::new(key, page, self.whole_answers());
+        let mut pages = Pages::new(key, self.page, self.client.whole_answers());
         for _ in 0..MOST_PAGES {
-            let query = query(fields, page, pages.offset);
-            let ask = Ask::new(Call::Json, self.join(path, Some(&query)), caller);
-            let (found_here, cut_short) = match self.ask(&ask, |answer| read(answer, limit)).await {
-                Ok(page) => page,
-                // 204 is how archives say that nothing more matches.
-                Err(UpstreamError::Empty) => (Vec::new(), false),
-                Err(other) => return Err(other),
-            };
-            if !pages.add(found_here, cut_short, found) {
+            let (page, cut_short) = self.page(pages.offset).await?;
+            if !pages.add(page, cut_short, found) {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// The results from `offset` on, and whether the archive says that there are more than it hands out.
+    async fn page(&self, offset: usize) -> Result<(Vec<Metadata>, bool), UpstreamError> {
+        let limit = self.client.max_bytes().min(MAX_BYTES);
+        let query = query(self.matching, self.fields, self.page, offset);
+        let url = self.client.join(&self.path, Some(&query));
+        let ask = Ask::new(Call::Json, url, self.caller);
+        match self.client.ask(&ask, |answer| read(answer, limit)).await {
+            // 204 is how archives say that nothing more matches.
+            Err(UpstreamError::Empty) => Ok((Vec::new(), false)),
+            page => page,
+        }
     }
 }
 
@@ -93,8 +163,11 @@ async fn read(answer: Answer, limit: u64) -> Result<(Vec<Metadata>, bool), Upstr
     }
 }
 
-fn query(fields: &[Tag], page: usize, offset: usize) -> String {
+fn query(matching: &[(&str, &str)], fields: &[Tag], page: usize, offset: usize) -> String {
     let mut query = format!("limit={page}&offset={offset}");
+    for (keyword, value) in matching {
+        query.push_str(&format!("&{keyword}={}", encoded(value)));
+    }
     for Tag(group, element) in fields {
         // Writing to a text cannot fail.
         let _ = write!(query, "&includefield={group:04X}{element:04X}");
@@ -102,7 +175,19 @@ fn query(fields: &[Tag], page: usize, offset: usize) -> String {
     query
 }
 
+/// What means itself in a query (RFC 3986 §2.3) as it is, all else by its bytes.
+fn encoded(value: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
+        other => format!("%{other:02X}"),
+    };
+    value.bytes().map(byte).collect()
+}
+
 /// What has been read of a search.
+#[derive(Debug)]
 struct Pages<'a> {
     key: Tag,
     /// Results asked for at once.
@@ -190,8 +275,17 @@ mod tests {
     fn fields_are_asked_for_by_tag_and_pages_by_offset() {
         let fields = [tags::IMAGE_TYPE, tags::TOTAL_PIXEL_MATRIX_COLUMNS];
         assert_eq!(
-            query(&fields, 200, 200),
+            query(&[], &fields, 200, 200),
             "limit=200&offset=200&includefield=00080008&includefield=00480006"
+        );
+    }
+
+    #[test]
+    fn what_is_to_match_stands_between_in_a_form_that_queries_take() {
+        let matching = [("StudyDate", "20260131-"), ("PatientName", "A B&c=*ö")];
+        assert_eq!(
+            query(&matching, &[], 10, 0),
+            "limit=10&offset=0&StudyDate=20260131-&PatientName=A%20B%26c%3D%2A%C3%B6"
         );
     }
 

@@ -276,6 +276,34 @@ async fn metadata_is_asked_for_and_read() {
 }
 
 #[tokio::test]
+async fn studies_are_searched_for_page_by_page_to_the_end() {
+    let body = br#"[{"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}]"#;
+    let archive = Archive::answering("200 OK\r\nContent-Type: application/dicom+json", body).await;
+    let (matching, caller) = ([("StudyDate", "20260131-")], Caller::anonymous());
+    let mut studies = archive.client.studies(&matching, &[], &caller);
+    let first = studies.next_page().await.unwrap().unwrap();
+    assert_eq!(first.iter().map(|(uid, _)| uid.as_str()).collect::<Vec<_>>(), ["1.2.3"]);
+    assert!(archive.request().contains("/studies?limit=200&offset=0&StudyDate=20260131- "));
+    // The first answer of an archive may be cut short without a word, so it is asked on; here by one
+    // that repeats itself.
+    assert!(studies.next_page().await.unwrap().unwrap().is_empty());
+    assert!(archive.request().contains("offset=1&"), "{}", archive.request());
+    assert!(studies.next_page().await.unwrap().is_none());
+    assert_eq!(archive.seen.requests.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_page_of_studies_that_failed_can_be_asked_for_again() {
+    let archive = Archive::answering("500 Broken", b"").await;
+    let caller = Caller::anonymous();
+    let mut studies = archive.client.studies(&[], &[], &caller);
+    for _ in 0..2 {
+        assert_eq!(studies.next_page().await.unwrap_err().status(), Some(500));
+        assert!(archive.request().contains("offset=0 "));
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_keeps_its_challenges_and_says_nothing_else() {
     let head =
         "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\nWWW-Authenticate: Bearer";

@@ -3,9 +3,11 @@
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+mod progress;
 pub(crate) mod render;
 pub(crate) mod serve;
 pub(crate) mod thumbnails;
+pub(crate) mod warm;
 pub(crate) mod worker;
 
 use std::io::IsTerminal;

@@ -1,18 +1,15 @@
 //! `lightbox thumbnails`: of files and folders, as many as there are, by the same workers as the proxy's.
 
-use std::io::IsTerminal;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bulk_thumbnails::{BulkError, Counts, Report, Settings, Tally};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use proxy_server::Config;
 
+use super::progress::{self, Progress};
 use super::{Failure, Outcome};
 
 #[derive(Args)]
@@ -43,7 +40,9 @@ pub(crate) fn run(args: &Thumbnails) -> Outcome {
     let settings = settings(args, &config)?;
     let tally = Arc::new(tally(args)?);
     let begun = Instant::now();
-    shown(&tally, || bulk_thumbnails::run(&settings, &tally))?;
+    let counted = tally.clone();
+    let far = move || how_far(&counted.counts());
+    progress::shown("files", far, || bulk_thumbnails::run(&settings, &tally))?;
     eprint!("{}", summary(&tally, begun.elapsed()));
     tally.finish().map_err(|error| not_written(args, &error))?;
     match tally.counts() {
@@ -94,96 +93,8 @@ fn not_written(args: &Thumbnails, error: &std::io::Error) -> Failure {
     Failure::Work(format!("{}: {error}", path.display()))
 }
 
-/// Does the work, and shows how far it is.
-fn shown(
-    tally: &Arc<Tally>,
-    work: impl FnOnce() -> Result<(), BulkError>,
-) -> Result<(), BulkError> {
-    let (end, ended) = mpsc::channel::<()>();
-    let shown = tally.clone();
-    let display = thread::spawn(move || {
-        let mut display = Display::new();
-        while ended.recv_timeout(display.pause()) == Err(RecvTimeoutError::Timeout) {
-            display.show(&shown.counts());
-        }
-        display.end();
-    });
-    let outcome = work();
-    drop(end);
-    // What shows it may fail, which changes nothing of the work.
-    let _ = display.join();
-    outcome
-}
-
-/// A bar on a terminal, else a line now and then.
-enum Display {
-    Bar(ProgressBar),
-    Lines(Instant),
-}
-
-impl Display {
-    fn new() -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self::Lines(Instant::now());
-        }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        bar.set_style(Self::style(false));
-        Self::Bar(bar)
-    }
-
-    fn style(knows_end: bool) -> ProgressStyle {
-        let template = if knows_end {
-            "{bar:30} {pos} of {len}  {per_sec}  {eta} left  {msg}"
-        } else {
-            "{spinner} {pos} files  {per_sec}  {msg}"
-        };
-        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
-    }
-
-    fn pause(&self) -> Duration {
-        match self {
-            Self::Bar(_) => Duration::from_millis(100),
-            Self::Lines(_) => Duration::from_secs(10),
-        }
-    }
-
-    fn show(&mut self, counts: &Counts) {
-        match self {
-            Self::Bar(bar) => {
-                if let (None, Some(found)) = (bar.length(), counts.found) {
-                    bar.set_length(found);
-                    bar.set_style(Self::style(true));
-                }
-                bar.set_position(counts.files);
-                if counts.failed > 0 {
-                    bar.set_message(format!("{} failed", counts.failed));
-                }
-                bar.tick();
-            }
-            Self::Lines(begun) => eprintln!("{}", line(counts, begun.elapsed())),
-        }
-    }
-
-    fn end(self) {
-        if let Self::Bar(bar) = self {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-fn line(counts: &Counts, elapsed: Duration) -> String {
-    let rate = counts.files as f64 / elapsed.as_secs_f64().max(1e-3);
-    let mut line = match counts.found {
-        Some(found) => {
-            let left = found.saturating_sub(counts.files) as f64 / rate.max(1e-3);
-            format!("{} of {found} files, {rate:.0}/s, {left:.0} s left", counts.files)
-        }
-        None => format!("{} files, {rate:.0}/s", counts.files),
-    };
-    if counts.failed > 0 {
-        line.push_str(&format!(", {} failed", counts.failed));
-    }
-    line
+fn how_far(counts: &Counts) -> Progress {
+    Progress { done: counts.files, of: counts.found, failed: counts.failed }
 }
 
 fn summary(tally: &Tally, elapsed: Duration) -> String {
@@ -224,22 +135,5 @@ impl From<BulkError> for Failure {
             BulkError::Path { .. } | BulkError::Out { .. } => Self::Usage(error.to_string()),
             BulkError::Workers(_) => Self::Work(error.to_string()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_says_how_far_it_is_and_how_long_it_takes() {
-        let counts = Counts { files: 50, ..Counts::default() };
-        assert_eq!(line(&counts, Duration::from_secs(5)), "50 files, 10/s");
-        let counts = Counts { found: Some(80), failed: 2, ..counts };
-        assert_eq!(
-            line(&counts, Duration::from_secs(5)),
-            "50 of 80 files, 10/s, 3 s left, 2 failed"
-        );
-        assert!(line(&Counts::default(), Duration::ZERO).starts_with("0 files"));
     }
 }
