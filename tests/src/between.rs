@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -48,6 +49,7 @@ struct State {
 enum Rule {
     Fail(u16, HeaderMap),
     Hold(watch::Receiver<bool>),
+    Slow(Duration),
     Reverse,
     Limit(usize),
 }
@@ -105,6 +107,11 @@ impl Between {
         Gate(sender)
     }
 
+    /// Every call whose path contains this text takes so much longer.
+    pub fn slow(&self, path: &str, by: Duration) {
+        self.rule(path, Rule::Slow(by));
+    }
+
     /// Every answer that is a JSON array is sent from its last element to its first.
     pub fn reverse_lists(&self) {
         self.rule("/", Rule::Reverse);
@@ -154,6 +161,7 @@ impl State {
                 Rule::Fail(status, headers) => return whole(status, headers, Bytes::new()),
                 // The sender is gone when the test is over: nobody waits for the answer any more.
                 Rule::Hold(mut gate) => drop(gate.wait_for(|open| *open).await),
+                Rule::Slow(by) => tokio::time::sleep(by).await,
                 Rule::Reverse => reverse = true,
                 Rule::Limit(most) => limit = Some(most),
             }
@@ -232,8 +240,6 @@ async fn serve(listener: TcpListener, state: Arc<State>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{Answer, Reply, ScriptedOrigin};
 

@@ -56,6 +56,15 @@ pub fn slow_test(part: &str) -> bool {
     wanted
 }
 
+/// Waits until it is so; panics where it is not within 30 s.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !is_so().await {
+        assert!(std::time::Instant::now() < deadline, "not within 30 s: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 /// Says aloud that a part of the tests is left out, and why. In CI (`CI=true`) that is a failure.
 pub fn skip(part: &str, why: &str) {
     assert!(!std::env::var("CI").is_ok_and(|ci| ci == "true"), "{part} cannot run in CI: {why}");

@@ -175,10 +175,13 @@ impl App {
         self.cache.forget(&upstream.realm.groups(study));
     }
 
-    /// Something of a study is new.
-    pub(crate) fn has_changed(&self, upstream: &Arc<Upstream>, study: &Uid) {
+    /// Something of a study is new. What was sent by the client's own right says nothing of what is open
+    /// to everybody: no pictures of that are made ahead.
+    pub(crate) fn has_changed(&self, upstream: &Arc<Upstream>, study: &Uid, is_private: bool) {
         self.cache.distrust(&upstream.realm.groups(study));
-        self.warm_up.once_at_rest(upstream, study.clone());
+        if !is_private {
+            self.warm_up.once_at_rest(upstream, study.clone());
+        }
     }
 }
 

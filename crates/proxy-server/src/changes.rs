@@ -62,16 +62,23 @@ pub(crate) struct Stored<B> {
     kept: Vec<u8>,
     app: Arc<App>,
     upstream: Arc<Upstream>,
+    is_private: bool,
 }
 
 impl<B> Stored<B> {
-    pub(crate) fn new(body: B, app: Arc<App>, upstream: Arc<Upstream>) -> Self {
-        Self { body, kept: Vec::new(), app, upstream }
+    /// Of an answer to a client, by its own right or not.
+    pub(crate) fn new(
+        body: B,
+        app: Arc<App>,
+        upstream: Arc<Upstream>,
+        is_private: bool,
+    ) -> Self {
+        Self { body, kept: Vec::new(), app, upstream, is_private }
     }
 
     fn ended(&mut self) {
         for study in studies_in(&std::mem::take(&mut self.kept)) {
-            self.app.has_changed(&self.upstream, &study);
+            self.app.has_changed(&self.upstream, &study, self.is_private);
         }
     }
 }

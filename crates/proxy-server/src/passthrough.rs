@@ -110,9 +110,10 @@ impl Heard<'_> {
         }
         match Change::of(method, below) {
             Change::Gone(study) => app.is_gone(upstream, &study),
-            Change::Changed(study) => app.has_changed(upstream, &study),
+            Change::Changed(study) => app.has_changed(upstream, &study, is_private),
             Change::Stored => {
-                return Body::streamed(Stored::new(body, app.clone(), upstream.clone()));
+                let stored = Stored::new(body, app.clone(), upstream.clone(), is_private);
+                return Body::streamed(stored);
             }
             Change::Nothing => {}
         }
