@@ -151,7 +151,7 @@ impl Feed {
             Meaning::Nothing => {}
             Meaning::Begun => drop(self.study(&change.id).await),
             Meaning::Stable => match self.study(&change.id).await {
-                Some(study) => self.app.has_changed(&self.upstream, &study),
+                Some(study) => self.app.has_changed(&self.upstream, &study, false),
                 None => self.distrust_all(),
             },
             Meaning::StudyGone => match self.studies.pop(&change.id) {
