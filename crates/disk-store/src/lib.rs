@@ -170,7 +170,7 @@ impl Store {
             }
             Err(ReadError::Absent) => None,
             Err(ReadError::Damaged) => {
-                shared.counts.damaged.fetch_add(1, Relaxed);
+                shared.found_damaged();
                 shared.remove_file(&group, &path);
                 None
             }
@@ -353,6 +353,10 @@ impl Shared {
             self.counts.evicted_groups.fetch_add(1, Relaxed);
         }
         self.is_evicting.store(false, Relaxed);
+    }
+
+    pub(crate) fn found_damaged(&self) {
+        self.counts.damaged.fetch_add(1, Relaxed);
     }
 
     fn rests(&self) -> bool {

@@ -40,7 +40,7 @@ pub(crate) fn scan(shared: &Shared) {
 pub(crate) fn count(shared: &Shared, id: Id) {
     for _ in 0..TRIES {
         let before = shared.table().writes(&id);
-        let Some((bytes, used)) = counted(&shared.layout.group_dir(&id)) else { return };
+        let Some((bytes, used)) = counted(shared, &shared.layout.group_dir(&id)) else { return };
         if shared.table().counted(id, bytes, used, before) {
             return;
         }
@@ -48,15 +48,18 @@ pub(crate) fn count(shared: &Shared, id: Id) {
 }
 
 /// What the files of a directory take, and when it was last used; nothing of one that is not there.
-fn counted(dir: &Path) -> Option<(u64, Second)> {
+fn counted(shared: &Shared, dir: &Path) -> Option<(u64, Second)> {
     let now = SystemTime::now();
     let used = fs::symlink_metadata(dir).ok()?.modified().unwrap_or(now);
     let mut bytes = 0;
     for file in entries(dir) {
         let name = file.file_name();
         let Ok(meta) = file.metadata() else { continue };
-        let is_ours = name.to_str().is_some_and(|name| id_of(name).is_some()) && meta.is_file();
-        if is_ours {
+        let is_named_so = name.to_str().is_some_and(|name| id_of(name).is_some());
+        if is_named_so && !meta.is_file() {
+            shared.found_damaged();
+        }
+        if is_named_so && meta.is_file() {
             bytes += room(meta.len());
         } else if !is_being_written(&name.display().to_string(), &meta, now) {
             let _ =

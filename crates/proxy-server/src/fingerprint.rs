@@ -138,15 +138,27 @@ impl Hash {
 
     fn frame(&mut self, attributes: &ImageAttributes, syntax: &TransferSyntax, bytes: &[u8]) {
         self.attributes(attributes);
-        // What archives make of cells in their memory's order, without a word.
-        let syntax = match syntax {
-            TransferSyntax::ImplicitLittleEndian | TransferSyntax::DeflatedExplicitLittleEndian => {
-                &TransferSyntax::ExplicitLittleEndian
+        let content = content(attributes, syntax, bytes);
+        // What archives make of cells, without a word: those of a file in their memory's order.
+        match (syntax, attributes.bits_allocated) {
+            (TransferSyntax::ExplicitBigEndian, bits @ (16 | 32 | 64)) => {
+                let cells = content.chunks(usize::from(bits) / 8);
+                let turned: Vec<u8> = cells.flat_map(|cell| cell.iter().rev().copied()).collect();
+                self.field(TransferSyntax::ExplicitLittleEndian.uid().as_bytes());
+                self.field(&turned);
             }
-            other => other,
-        };
-        self.field(syntax.uid().as_bytes());
-        self.field(content(attributes, syntax, bytes));
+            (
+                TransferSyntax::ImplicitLittleEndian | TransferSyntax::DeflatedExplicitLittleEndian,
+                _,
+            ) => {
+                self.field(TransferSyntax::ExplicitLittleEndian.uid().as_bytes());
+                self.field(content);
+            }
+            _ => {
+                self.field(syntax.uid().as_bytes());
+                self.field(content);
+            }
+        }
     }
 
     /// All but the warnings: files and metadata break different rules, which changes no pixel.

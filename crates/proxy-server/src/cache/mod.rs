@@ -312,14 +312,12 @@ fn disks(config: &Config, forgotten: &Arc<Forgotten>) -> [Option<Arc<Disk>>; 2] 
     let whole = config.cache_disk;
     let Some(dir) = config.cache_dir.as_ref().filter(|_| whole > 0) else { return [None, None] };
     let sources = whole / 4;
-    [("pictures", whole - sources), ("sources", sources)].map(|(name, limit)| {
-        let store = Store::open(Settings { dir: dir.join(name), limit });
-        match store.problem() {
-            None => Some(Arc::new(Disk::new(store, forgotten.clone()))),
-            Some(problem) => {
-                tracing::warn!(%problem, "nothing is kept on disk");
-                None
-            }
-        }
+    let stores = [("pictures", whole - sources), ("sources", sources)]
+        .map(|(name, limit)| Store::open(Settings { dir: dir.join(name), limit }));
+    if let Some(problem) = stores.iter().find_map(Store::problem) {
+        tracing::warn!(%problem, "nothing is kept on disk");
+    }
+    stores.map(|store| {
+        store.problem().is_none().then(|| Arc::new(Disk::new(store, forgotten.clone())))
     })
 }
