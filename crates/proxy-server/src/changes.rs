@@ -67,12 +67,7 @@ pub(crate) struct Stored<B> {
 
 impl<B> Stored<B> {
     /// Of an answer to a client, by its own right or not.
-    pub(crate) fn new(
-        body: B,
-        app: Arc<App>,
-        upstream: Arc<Upstream>,
-        is_private: bool,
-    ) -> Self {
+    pub(crate) fn new(body: B, app: Arc<App>, upstream: Arc<Upstream>, is_private: bool) -> Self {
         Self { body, kept: Vec::new(), app, upstream, is_private }
     }
 

@@ -282,12 +282,16 @@ fn disks(config: &Config, forgotten: &Arc<Forgotten>) -> [Option<Arc<Disk>>; 2] 
     let whole = config.cache_disk;
     let Some(dir) = config.cache_dir.as_ref().filter(|_| whole > 0) else { return [None, None] };
     let sources = whole / 4;
+    let mut is_told = false;
     [("pictures", whole - sources), ("sources", sources)].map(|(name, limit)| {
         let store = Store::open(Settings { dir: dir.join(name), limit });
         match store.problem() {
             None => Some(Arc::new(Disk::new(store, forgotten.clone()))),
             Some(problem) => {
-                tracing::warn!(%problem, "nothing is kept on disk");
+                // Both lie in the same folder, and what is wrong with it is wrong for both.
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%problem, "nothing is kept on disk");
+                }
                 None
             }
         }
