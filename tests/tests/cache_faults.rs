@@ -240,7 +240,9 @@ async fn damaged_files_are_counted_and_never_shown() {
             let when = format!("{which} {kind}");
             let proxy = keeper.start(&archive.url()).await;
             truth.check_all(&proxy, &when).await;
-            assert!(damaged(&proxy).await > 0.0, "{when}");
+            // What is no file may have been removed before it was looked for.
+            let is_file = !matches!(kind, "a directory" | "a link");
+            assert!(damaged(&proxy).await > 0.0 || !is_file, "{when}");
             let hits = truth.check_all(&proxy, &format!("{when}, once more")).await;
             assert_eq!(hits, truth.0.len(), "{when}");
             no_uid_in(&proxy.log());

@@ -104,12 +104,22 @@ impl Terms {
         self.seen(checked, now, lifetime, meanwhile)
     }
 
+    /// A moment that was told while the clock was ahead must not hold until that time comes: then nothing
+    /// would be trusted for as long.
+    fn distrusted_before(&self, now: Moment) -> Moment {
+        let before = self.distrusted_before.load(Relaxed);
+        if before > now.0.saturating_add(AHEAD) {
+            return Moment(self.distrusted_before.fetch_min(now.0, Relaxed).min(now.0));
+        }
+        Moment(before)
+    }
+
     fn seen(&self, checked: Moment, now: Moment, lifetime: Duration, meanwhile: Duration) -> Seen {
         let Some(age) = checked.age(now) else {
             // The clock was set back: how old it is cannot be told.
             return Seen { freshness: Freshness::Renewable, age: Duration::ZERO, ttl: 0 };
         };
-        let is_distrusted = checked.0 < self.distrusted_before.load(Relaxed);
+        let is_distrusted = checked < self.distrusted_before(now);
         let lifetime = if is_distrusted { lifetime.min(age) } else { lifetime };
         let freshness = if age < lifetime {
             Freshness::Fresh
@@ -123,6 +133,9 @@ impl Terms {
         Seen { freshness, age, ttl: seconds(lifetime).saturating_sub(seconds(age)) }
     }
 }
+
+/// What a moment may lie ahead by without the clock having been set back: it is seen before or after.
+const AHEAD: u64 = 60;
 
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
@@ -190,6 +203,50 @@ mod tests {
         assert_eq!(seen.freshness, Freshness::Over);
         let seen = terms().of_collection(Moment(9), Moment(5), Moment(6));
         assert_eq!(seen.freshness, Freshness::Fresh);
+    }
+
+    #[test]
+    fn what_was_distrusted_while_the_clock_was_ahead_is_trusted_once_it_is_checked() {
+        let (terms, now) = (terms(), 1_000_000);
+        terms.distrust_before(Moment(2_000_000_000));
+        let at = |checked, now| terms.of_object(Moment(checked), Moment(now)).freshness;
+        assert_eq!(at(now - 1, now), Freshness::Renewable);
+        assert_eq!(at(now, now + 1), Freshness::Fresh);
+        assert_eq!(at(now - 1, now + 1), Freshness::Renewable);
+        // What was checked while it was ahead cannot be told from what will be.
+        assert_eq!(at(1_999_999_999, now), Freshness::Renewable);
+    }
+
+    #[test]
+    fn no_moments_and_no_times_are_too_large_to_be_told() {
+        let terms = Terms {
+            cache_ttl: Duration::MAX,
+            index_ttl: Duration::MAX,
+            while_revalidate: Duration::MAX,
+            if_error: Duration::MAX,
+            distrusted_before: AtomicU64::new(0),
+        };
+        for (since, checked, now) in [
+            (0, 0, u64::MAX),
+            (u64::MAX, 0, u64::MAX),
+            (u64::MAX, u64::MAX, u64::MAX),
+            (0, u64::MAX, 0),
+        ] {
+            let [since, checked, now] = [since, checked, now].map(Moment);
+            let seen = terms.of_collection(since, checked, now).and(terms.of_object(checked, now));
+            assert!(seen.freshness <= Freshness::Renewable, "{seen:?}");
+            terms.distrust_before(Moment(u64::MAX));
+            terms.of_object(checked, now);
+        }
+    }
+
+    #[test]
+    fn a_listing_from_before_the_clock_was_set_back_is_shown_and_checked() {
+        // It was ahead when the study was seen for the first time, and no more when it was checked.
+        let seen = terms().of_collection(Moment(2_000_000), Moment(1_000_000), Moment(1_000_005));
+        assert_eq!((seen.freshness, seen.ttl), (Freshness::Fresh, 5));
+        let seen = terms().of_collection(Moment(2_000_000), Moment(2_000_000), Moment(1_000_000));
+        assert_eq!(seen.freshness, Freshness::Renewable);
     }
 
     #[test]
