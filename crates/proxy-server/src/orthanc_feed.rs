@@ -1,15 +1,14 @@
-//! What Orthanc says of its own changes (`/changes` of its REST API): studies that were stored, changed or
-//! deleted past this server. Optional, and asked for from time to time.
+//! What Orthanc says of its own changes (`/changes` of its REST API): studies that were stored or changed past
+//! this server, once they are stable. What was deleted is not in that list. Optional, and asked for from time
+//! to time.
 
 use std::convert::Infallible;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dicomweb_types::Uid;
 use futures_util::future::{join_all, pending};
 use http::HeaderMap;
-use lru::LruCache;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -20,9 +19,6 @@ use crate::upstream::Upstream;
 
 /// Changes of one answer.
 const AT_ONCE: usize = 100;
-
-/// Studies whose UID is remembered by Orthanc's identifier: what is deleted has no other name.
-const MOST: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 /// An answer is a list of a hundred changes, or the description of a study.
 const LONGEST: usize = 4 << 20;
@@ -40,7 +36,6 @@ struct Feed {
     upstream: Arc<Upstream>,
     every: Duration,
     root: Url,
-    studies: LruCache<String, Uid>,
     /// The last change that is known.
     since: Option<u64>,
 }
@@ -74,28 +69,11 @@ struct StudyTags {
     uid: String,
 }
 
-/// What a change means here.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Meaning {
-    Nothing,
-    /// A study is as it will be for now.
-    Stable,
-    /// A study has begun: its UID is to be known once it is deleted.
-    Begun,
-    StudyGone,
-    /// Something in a study, which is not named.
-    PartGone,
-}
-
 impl Change {
-    fn meaning(&self) -> Meaning {
-        match (self.change_type.as_str(), self.resource_type.as_str()) {
-            ("StableStudy" | "ModifiedStudy" | "UpdatedAttachment", "Study") => Meaning::Stable,
-            ("NewStudy", "Study") => Meaning::Begun,
-            ("Deleted", "Study") => Meaning::StudyGone,
-            ("Deleted", "Series" | "Instance") => Meaning::PartGone,
-            _ => Meaning::Nothing,
-        }
+    /// Whether a study is as it will be for now.
+    fn is_of_a_stable_study(&self) -> bool {
+        let is_stable = matches!(self.change_type.as_str(), "StableStudy" | "ModifiedStudy");
+        is_stable && self.resource_type == "Study"
     }
 }
 
@@ -107,7 +85,6 @@ impl Feed {
             upstream: upstream.clone(),
             every,
             root: rest_root(upstream.client.base()),
-            studies: LruCache::new(MOST),
             since: None,
         })
     }
@@ -139,27 +116,13 @@ impl Feed {
         };
         let path = format!("changes?since={since}&limit={AT_ONCE}");
         let changes: Changes = self.get(&path).await?;
-        for change in &changes.changes {
-            self.apply(change).await;
+        for change in changes.changes.iter().filter(|change| change.is_of_a_stable_study()) {
+            if let Some(study) = self.study(&change.id).await {
+                self.app.has_changed(&self.upstream, &study, false);
+            }
         }
         self.since = Some(changes.last);
         Ok(if changes.done { More::Later } else { More::Now })
-    }
-
-    async fn apply(&mut self, change: &Change) {
-        match change.meaning() {
-            Meaning::Nothing => {}
-            Meaning::Begun => drop(self.study(&change.id).await),
-            Meaning::Stable => match self.study(&change.id).await {
-                Some(study) => self.app.has_changed(&self.upstream, &study, false),
-                None => self.distrust_all(),
-            },
-            Meaning::StudyGone => match self.studies.pop(&change.id) {
-                Some(study) => self.app.is_gone(&self.upstream, &study),
-                None => self.distrust_all(),
-            },
-            Meaning::PartGone => self.distrust_all(),
-        }
     }
 
     /// Something has changed, and it is not known what: everything is asked for anew as it is shown.
@@ -167,15 +130,10 @@ impl Feed {
         self.app.cache.distrust_before(Moment::now());
     }
 
-    async fn study(&mut self, id: &str) -> Option<Uid> {
-        if let Some(study) = self.studies.get(id) {
-            return Some(study.clone());
-        }
+    async fn study(&self, id: &str) -> Option<Uid> {
         // It may be gone by now.
         let study: Study = self.get(&format!("studies/{id}")).await.ok()?;
-        let uid: Uid = study.main_dicom_tags.uid.trim_end_matches(['\0', ' ']).parse().ok()?;
-        self.studies.put(id.to_owned(), uid.clone());
-        Some(uid)
+        study.main_dicom_tags.uid.trim_end_matches(['\0', ' ']).parse().ok()
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, &'static str> {
@@ -245,8 +203,12 @@ mod tests {
             {"ChangeType": "Deleted", "ID": "c", "Path": "/series/c", "ResourceType": "Series", "Seq": 4}
         ], "Done": true, "Last": 4}"#;
         let changes: Changes = serde_json::from_str(json).unwrap();
-        let meanings: Vec<Meaning> = changes.changes.iter().map(Change::meaning).collect();
-        let expected = [Meaning::Nothing, Meaning::Stable, Meaning::StudyGone, Meaning::PartGone];
-        assert_eq!((meanings.as_slice(), changes.last, changes.done), (&expected[..], 4, true));
+        let stable: Vec<&str> = changes
+            .changes
+            .iter()
+            .filter(|change| change.is_of_a_stable_study())
+            .map(|change| change.id.as_str())
+            .collect();
+        assert_eq!((stable.as_slice(), changes.last, changes.done), (&["b"][..], 4, true));
     }
 }

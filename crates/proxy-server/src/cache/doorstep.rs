@@ -17,6 +17,7 @@ use super::KindCounts;
 use super::age::{Freshness, Moment, Seen};
 use super::key::{Digest, Place};
 use super::memory::Memory;
+use super::tier::Found;
 use crate::cache_status;
 use crate::picture::{Answer, Origin};
 use crate::respond::{self, Body};
@@ -112,6 +113,8 @@ impl Doorstep {
     /// Remembers an answer that was found among what is kept, of a study that is found by `group`.
     pub(crate) fn keep(&self, words: Words, group: Digest, answer: &Answer, now: Moment) {
         let Origin::Kept { seen, stale: None, .. } = answer.origin else { return };
+        // Wherever it was found, here it is in memory.
+        let origin = Origin::Kept { found: Found::Memory, seen, stale: None };
         if seen.freshness != Freshness::Fresh {
             return;
         }
@@ -119,7 +122,7 @@ impl Doorstep {
         let held = respond::lasting_headers(Answer { drawn: None, ..answer.clone() });
         let headers = respond::lasting_headers(answer.clone());
         let weight = (bytes.as_ref().map_or(0, Bytes::len) + HEADERS) as u64;
-        let ready = Ready { headers, held, bytes, origin: answer.origin, seen, since: now };
+        let ready = Ready { headers, held, bytes, origin, seen, since: now };
         self.ready.put(&words.place(group), Arc::new(ready), weight);
     }
 

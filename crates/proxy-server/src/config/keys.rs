@@ -414,7 +414,7 @@ pub(super) const UPSTREAM_KEYS: &[Key<UpstreamConfig>] = &[
     Key {
         name: "orthanc_changes",
         about: "How often Orthanc is asked for its changes (/changes of its REST API, beside /dicom-web), such as \"10s\", so that\n\
-                what was stored or deleted past this server is known. Default: never.",
+                what was stored past this server is known once it is stable. Default: never.",
         set: |c, text| put(&mut c.orthanc_changes, units::duration(text).map(Some)),
         show: |c| quoted(units::show_duration(c.orthanc_changes?)),
     },
