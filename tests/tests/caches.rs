@@ -543,7 +543,7 @@ async fn pictures_of_the_corpus_are_the_same_kept_or_made_anew_or_drawn_from_wha
     let archive = Archive::over(corpus.root()).await;
     let keeper = Keeper::new(&[]);
     let (proxy, fresh) = (keeper.start(&archive.url()).await, Proxy::start(&archive.url()).await);
-    let mut compared = 0;
+    let (mut compared, mut broken) = (0, 0);
     for path in archive.paths() {
         for (first, second) in [
             ("thumbnail", "thumbnail?viewport=77,90"),
@@ -555,8 +555,10 @@ async fn pictures_of_the_corpus_are_the_same_kept_or_made_anew_or_drawn_from_wha
             for request in [first, first, second, second] {
                 let path = format!("{path}/{request}");
                 let (ours, expected) = (proxy.get(&path).await, fresh.get(&path).await);
-                // Broken on purpose: what is kept may be drawn where a fetch is refused by now.
-                if expected.status() >= 500 {
+                // Broken on purpose: whether it can be drawn depends on how it is fetched, and that on how
+                // fast the archive was.
+                if expected.status() >= 500 || ours.status() >= 500 {
+                    broken += 1;
                     continue;
                 }
                 assert_eq!(ours.status(), expected.status(), "{path}: {}", ours.text());
@@ -571,7 +573,7 @@ async fn pictures_of_the_corpus_are_the_same_kept_or_made_anew_or_drawn_from_wha
             }
         }
     }
-    assert!(compared > 500, "{compared}");
+    assert!(compared > 1000 && broken < 200, "{compared}, {broken}");
     // And once more from the disk.
     drop(proxy);
     let proxy = keeper.start(&archive.url()).await;
