@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::access::Visitor;
 use crate::app::App;
 use crate::error::ServerError;
 use crate::respond::{self, Body};
@@ -85,7 +86,7 @@ async fn warm(app: &Arc<App>, request: Request<Incoming>) -> Result<Response<Bod
     }
     for study in studies {
         app.cache.distrust(&upstream.realm.groups(&study));
-        app.warm_up.now(upstream, study);
+        app.warm_up.now(upstream, study, Visitor::nobody(upstream));
     }
     Ok(respond::accepted())
 }

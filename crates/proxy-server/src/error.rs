@@ -5,6 +5,7 @@ use std::time::Duration;
 use core_render::{RenderError, Stage};
 use wadors_client::UpstreamError;
 
+use crate::access::AccessError;
 use crate::admin::AdminError;
 use crate::negotiate::NegotiationError;
 use crate::params::ParamError;
@@ -26,6 +27,8 @@ pub(crate) enum ServerError {
     Method,
     #[error("this is done with {0}")]
     MethodOf(&'static str),
+    #[error(transparent)]
+    Access(#[from] AccessError),
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(transparent)]
@@ -147,6 +150,11 @@ impl ServerError {
         }
     }
 
+    /// Whether the archive refuses who asks.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.is_denied())
+    }
+
     /// Whether it is about one object, so that another may do.
     pub(crate) fn is_about_one_object(&self) -> bool {
         match self {
@@ -164,6 +172,7 @@ impl ServerError {
             | Self::Outside
             | Self::Method
             | Self::MethodOf(_)
+            | Self::Access(_)
             | Self::Admin(_)
             | Self::Parameter(_)
             | Self::Negotiation(_)

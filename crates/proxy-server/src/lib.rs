@@ -8,10 +8,12 @@
 //! [`serve`] runs it on given listeners until told to stop, as the binary `lightbox` and tests do.
 #![deny(missing_docs)]
 
+mod access;
 mod admin;
 mod app;
 mod asked;
 mod assemble;
+mod audit;
 mod cache;
 mod cache_status;
 mod changes;
@@ -64,6 +66,7 @@ mod upstream;
 mod warm_up;
 mod workers;
 
+pub use access::sign_url;
 pub use app::{Listeners, ServeError, serve};
 pub use config::{
     BasePath, Config, ConfigError, CredentialsKind, Headers, HttpCaching, IsolationKind, LogFilter,
@@ -71,5 +74,6 @@ pub use config::{
 };
 pub use cors::Origins;
 pub use shutdown::requested as shutdown_requested;
+pub use units::duration;
 pub use upstream::UpstreamSetupError;
 pub use workers::isolation;

@@ -23,6 +23,9 @@ pub(crate) fn text(app: &App) -> String {
         "Requests answered 503 for want of a place or a turn.",
         refused,
     );
+    if let Some(audit) = &app.audit {
+        page.counter("audit_lost_total", "Lines of the audit that could not be written.", audit.lost());
+    }
     page.gauge("queue_depth", "Pictures that wait for a worker.", pool.waiting);
     page.gauge("workers", "Workers, the one for small pictures among them.", pool.workers);
     page.gauge("workers_busy", "Workers that draw.", pool.busy);

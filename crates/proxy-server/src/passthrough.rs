@@ -14,11 +14,12 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use render_pool::Class;
-use wadors_client::{Caller, UpstreamError};
+use wadors_client::UpstreamError;
 
+use crate::access::Visitor;
 use crate::app::App;
 use crate::asked::class_of;
 use crate::changes::{Change, Stored};
@@ -54,10 +55,10 @@ pub(crate) async fn forward(
     app: &Arc<App>,
     upstream: &Arc<Upstream>,
     below: &str,
-    request: Request<Incoming>,
+    visitor: Visitor,
+    (parts, body): (Parts, Incoming),
     client: SocketAddr,
 ) -> Result<Response<Body>, ForwardError> {
-    let (parts, body) = request.into_parts();
     let archive = &upstream.client;
     let url = archive.url(below, parts.uri.query()).ok_or(ForwardError::Url)?;
     let mut headers = request_headers(&parts, client);
@@ -69,7 +70,6 @@ pub(crate) async fn forward(
         headers.remove(header::ACCEPT_ENCODING);
     }
     let sent = headers.get(header::AUTHORIZATION).cloned();
-    let is_private = archive.forwards_callers() && !Caller::from_headers(&headers).is_anonymous();
     let mut outgoing = archive.http().request(parts.method.clone(), url).headers(headers);
     // Without a body there must be none: an empty one would go out as `chunked` on a GET.
     if !body.is_end_stream() {
@@ -87,7 +87,7 @@ pub(crate) async fn forward(
     }
     // Who says that nobody waits opens nothing: it makes what it wants itself, at its own pace.
     let is_viewer = class_of(&parts.headers) == Class::Interactive;
-    let heard = Heard { app, upstream, method: &parts.method, below, is_private, is_viewer };
+    let heard = Heard { app, upstream, method: &parts.method, below, visitor, is_viewer };
     Ok(response(answer.into(), heard, rewrite))
 }
 
@@ -97,29 +97,30 @@ struct Heard<'a> {
     upstream: &'a Arc<Upstream>,
     method: &'a Method,
     below: &'a str,
-    is_private: bool,
+    visitor: Visitor,
     is_viewer: bool,
 }
 
 impl Heard<'_> {
     /// The body of its answer, from which is learned what objects hold and which studies have changed.
     fn listened_to(&self, answer: &http::response::Parts, body: reqwest::Body) -> Body {
-        let Self { app, upstream, method, below, is_private, is_viewer } = *self;
+        let Self { app, upstream, method, below, is_viewer, .. } = *self;
+        let visitor = || self.visitor.clone();
         if !answer.status.is_success() {
             return Body::streamed(body);
         }
         match Change::of(method, below) {
             Change::Gone(study) => app.is_gone(upstream, &study),
-            Change::Changed(study) => app.has_changed(upstream, &study, is_private),
+            Change::Changed(study) => app.has_changed(upstream, &study, visitor()),
             Change::Stored => {
-                let stored = Stored::new(body, app.clone(), upstream.clone(), is_private);
+                let stored = Stored::new(body, app.clone(), upstream.clone(), visitor());
                 return Body::streamed(stored);
             }
             Change::Nothing => {}
         }
         let opened = overheard::opens(method, below);
-        if let Some(study) = opened.filter(|_| is_viewer && !is_private) {
-            app.warm_up.soon(upstream, study);
+        if let Some(study) = opened.filter(|_| is_viewer) {
+            app.warm_up.soon(upstream, study, visitor());
         }
         if overheard::tells(method, below, answer) {
             return Body::streamed(Overheard::new(body, answer, upstream.clone()));

@@ -15,6 +15,7 @@ use http_body_util::{BodyExt, StreamBody};
 use serde::Serialize;
 use wadors_client::UpstreamError;
 
+use crate::access::AccessError;
 use crate::admin::AdminError;
 use crate::cache_status;
 use crate::collection::Collection;
@@ -291,6 +292,14 @@ pub(crate) fn no_content(headers: HeaderMap) -> Response<Body> {
     response
 }
 
+/// 204, with a cookie.
+pub(crate) fn cookie(cookie: HeaderValue) -> Response<Body> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::SET_COOKIE, cookie);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    no_content(headers)
+}
+
 /// 204: it is done.
 pub(crate) fn done() -> Response<Body> {
     no_content(HeaderMap::new())
@@ -361,6 +370,11 @@ pub(crate) fn failure(error: &ServerError) -> Response<Body> {
         ServerError::Admin(AdminError::Token) => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        ServerError::Access(error) => {
+            if let Some(challenge) = challenge(error) {
+                set(headers, header::WWW_AUTHENTICATE, &challenge);
+            }
+        }
         ServerError::Upstream(UpstreamError::Status { status: 401, www_authenticate, .. }) => {
             for challenge in www_authenticate {
                 headers.append(header::WWW_AUTHENTICATE, challenge.clone());
@@ -382,6 +396,18 @@ pub(crate) fn failure(error: &ServerError) -> Response<Body> {
         headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("2"));
     }
     response
+}
+
+/// How a client is to say who it is (RFC 7617 §2, RFC 6750 §3).
+fn challenge(error: &AccessError) -> Option<String> {
+    Some(match error {
+        AccessError::Password => r#"Basic realm="lightbox", charset="UTF-8""#.to_owned(),
+        AccessError::Token | AccessError::NothingToKeep => r#"Bearer realm="lightbox""#.to_owned(),
+        AccessError::BadToken(reason) => format!(
+            r#"Bearer realm="lightbox", error="invalid_token", error_description="{reason}""#
+        ),
+        _ => return None,
+    })
 }
 
 /// A failure with a picture for its body.
@@ -439,6 +465,19 @@ fn status(error: &ServerError) -> StatusCode {
         | ServerError::StateHasNoFrames => StatusCode::BAD_REQUEST,
         ServerError::Outside | ServerError::NothingThere => StatusCode::NOT_FOUND,
         ServerError::Method | ServerError::MethodOf(_) => StatusCode::METHOD_NOT_ALLOWED,
+        ServerError::Access(error) => match error {
+            AccessError::Password | AccessError::Token | AccessError::BadToken(_) => {
+                StatusCode::UNAUTHORIZED
+            }
+            AccessError::NothingToKeep => StatusCode::UNAUTHORIZED,
+            AccessError::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
+            AccessError::Signature
+            | AccessError::SignedForCaller
+            | AccessError::OnlyReading
+            | AccessError::NotTheirs => StatusCode::FORBIDDEN,
+            AccessError::NoSessions => StatusCode::NOT_FOUND,
+            AccessError::TooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        },
         ServerError::Admin(error) => match error {
             AdminError::Token => StatusCode::UNAUTHORIZED,
             AdminError::Study | AdminError::Studies | AdminError::Archive => {

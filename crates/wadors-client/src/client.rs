@@ -258,6 +258,19 @@ impl Client {
     }
 }
 
+/// A client for another server than an archive, such as an issuer of tokens: it follows no redirect and asks
+/// no proxy. It limits the time to connect, not that to answer.
+///
+/// # Errors
+/// A file of certificates cannot be used, or TLS cannot be set up.
+pub fn plain_client(
+    speaks_tls: bool,
+    timeout: Duration,
+    tls: &Tls,
+) -> Result<reqwest::Client, ClientError> {
+    pool(speaks_tls, timeout, tls)?.build().map_err(|_| ClientError::Tls)
+}
+
 fn check_base(base: &Url) -> Result<(), ClientError> {
     let problem = if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
         "must begin with http:// or https://"

@@ -39,6 +39,19 @@ impl Client {
         Studies { search, pages, is_over: false }
     }
 
+    /// Whether the archive finds a study for a caller: the cheapest way to learn whether it would show it.
+    ///
+    /// # Errors
+    /// What the archive, or the way to it, did wrong: [`UpstreamError`]; also that it refuses the caller.
+    pub async fn has_study(&self, study: &Uid, caller: &Caller) -> Result<bool, UpstreamError> {
+        let (uid, fields) = (study.to_string(), [tags::STUDY_INSTANCE_UID]);
+        let matching = [("StudyInstanceUID", uid.as_str())];
+        let search = Search::new(self, "studies".to_owned(), &matching, &fields, caller);
+        let (found, _) = Search { page: 1, ..search }.page(0).await?;
+        // An archive that does not know the key would find any other.
+        Ok(found.iter().any(|said| self::uid(said, tags::STUDY_INSTANCE_UID).as_ref() == Some(study)))
+    }
+
     /// Hands each series of a study to `found`: its UID and what the archive says of it by itself, and
     /// of `fields` as far as the archive knows them. In the order of the archive; at most 100 000.
     ///

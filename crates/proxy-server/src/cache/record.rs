@@ -8,6 +8,7 @@ use wadors_client::Version;
 
 use super::age::Moment;
 use super::key::{Digest, SubjectKey};
+use crate::access::Proof;
 use crate::fingerprint::{SourceHash, StateHash};
 
 /// Something that is kept.
@@ -79,6 +80,16 @@ impl Record for Standing {
 }
 
 impl Record for Identity {
+    fn parts(&self) -> Option<(Vec<u8>, Bytes)> {
+        Some((postcard::to_allocvec(self).ok()?, Bytes::new()))
+    }
+
+    fn from_parts(description: &[u8], _: Bytes) -> Option<Self> {
+        whole(description)
+    }
+}
+
+impl Record for Proof {
     fn parts(&self) -> Option<(Vec<u8>, Bytes)> {
         Some((postcard::to_allocvec(self).ok()?, Bytes::new()))
     }

@@ -54,6 +54,11 @@ impl<R: Record> Tier<R> {
         Self { memory: Memory::new(memory), outer, forgotten, counts: Counts::default() }
     }
 
+    /// What is in memory, without a wait.
+    pub(crate) fn at_hand(&self, place: &Place) -> Option<R> {
+        self.memory.get(place)
+    }
+
     pub(crate) async fn get(&self, place: &Place) -> Option<(R, Found)> {
         let found = match self.memory.get(place) {
             Some(record) => Some((record, Found::Memory)),
@@ -67,14 +72,28 @@ impl<R: Record> Tier<R> {
     pub(crate) fn put(&self, place: &Place, began: Began, record: R) {
         let Some((description, large)) = record.parts() else { return };
         let length = (description.len() + large.len()) as u64;
+        if self.put_weighed(place, began, record, length) {
+            let head = record::headed(&description);
+            self.outer.put(place, began, Pieces { head, large });
+        }
+    }
+
+    /// The same in memory only.
+    pub(crate) fn put_in_memory(&self, place: &Place, began: Began, record: R) {
+        if let Some((description, large)) = record.parts() {
+            let length = (description.len() + large.len()) as u64;
+            self.put_weighed(place, began, record, length);
+        }
+    }
+
+    fn put_weighed(&self, place: &Place, began: Began, record: R, length: u64) -> bool {
         self.memory.put(place, record.detached(), length);
         // A purge meanwhile has found it, or is seen here.
-        if self.forgotten.is_since(&place.group, began) {
+        let is_gone = self.forgotten.is_since(&place.group, began);
+        if is_gone {
             self.memory.remove(place);
-            return;
         }
-        let head = record::headed(&description);
-        self.outer.put(place, began, Pieces { head, large });
+        !is_gone
     }
 
     /// Drops what is in memory of a study.
