@@ -1,6 +1,6 @@
 //! What one request for a rendering carries with it on its way.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub(crate) struct Asked {
     pub(crate) began: Began,
     /// Whether something is kept that is too old.
     stale: AtomicBool,
+    /// How much had been kept when it was looked at.
+    looked: AtomicU64,
     /// Whether the archive has shown the study to who asks.
     is_proved: AtomicBool,
     /// Whether what it is drawn from lies in another study than was asked for.
@@ -90,6 +92,7 @@ impl Asked {
             class,
             began: app.cache.now(),
             stale: AtomicBool::new(false),
+            looked: AtomicU64::new(u64::MAX),
             is_proved: AtomicBool::new(false),
             is_misplaced: AtomicBool::new(false),
             place: OnceLock::new(),
@@ -125,6 +128,7 @@ impl Asked {
             class: Class::Bulk,
             began: app.cache.now(),
             stale: AtomicBool::new(false),
+            looked: AtomicU64::new(u64::MAX),
             is_proved: AtomicBool::new(false),
             is_misplaced: AtomicBool::new(false),
             place: OnceLock::new(),
@@ -231,6 +235,16 @@ impl Asked {
     /// Where things of the study that was asked for are kept.
     pub(crate) fn study(&self) -> cache::Groups {
         self.upstream.realm.groups(self.scope.study())
+    }
+
+    /// Notes that what is kept is looked at now.
+    pub(crate) fn looks(&self) {
+        self.looked.store(self.app.cache.kept_so_far(), Relaxed);
+    }
+
+    /// Whether anything was kept since.
+    pub(crate) fn is_more_kept(&self) -> bool {
+        self.app.cache.kept_so_far() > self.looked.load(Relaxed)
     }
 
     /// Notes that what is kept is too old.

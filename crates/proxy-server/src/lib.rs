@@ -69,8 +69,9 @@ mod workers;
 pub use access::sign_url;
 pub use app::{Listeners, ServeError, serve};
 pub use config::{
-    BasePath, Config, ConfigError, CredentialsKind, Headers, HttpCaching, IsolationKind, LogFilter,
-    LogFormat, Representative, SecretText, Sources, UpstreamConfig,
+    AccessKind, AuditStudies, AuditTarget, BasePath, Config, ConfigError, CredentialsKind, Headers,
+    HttpCaching, IsolationKind, LogFilter, LogFormat, Representative, SecretText, SigningKey,
+    Sources, UpstreamConfig,
 };
 pub use cors::Origins;
 pub use shutdown::requested as shutdown_requested;

@@ -24,7 +24,11 @@ pub(crate) fn text(app: &App) -> String {
         refused,
     );
     if let Some(audit) = &app.audit {
-        page.counter("audit_lost_total", "Lines of the audit that could not be written.", audit.lost());
+        page.counter(
+            "audit_lost_total",
+            "Lines of the audit that could not be written.",
+            audit.lost(),
+        );
     }
     page.gauge("queue_depth", "Pictures that wait for a worker.", pool.waiting);
     page.gauge("workers", "Workers, the one for small pictures among them.", pool.workers);

@@ -527,7 +527,20 @@ pub(crate) async fn first_that_can_be_drawn(
     Err(first_error.unwrap_or(ServerError::NothingThere))
 }
 
+/// Draws a candidate, once for all of whose study and series it is shown at the same time.
 async fn draw_candidate(
+    asked: &Arc<Asked>,
+    candidate: &Candidate,
+    media_type: MediaType,
+) -> Result<Answer, ServerError> {
+    let spec = spec(asked, media_type)?;
+    let work = ("candidate", &candidate.path, candidate.frame, asked.kind, spec, &asked.held);
+    let (owner, candidate) = (asked.clone(), candidate.clone());
+    let drawing = move || async move { draw_candidate_alone(&owner, &candidate, media_type).await };
+    Ok(asked.once(&asked.app.together.drawings, &work, drawing).await?.value)
+}
+
+async fn draw_candidate_alone(
     asked: &Arc<Asked>,
     candidate: &Candidate,
     media_type: MediaType,

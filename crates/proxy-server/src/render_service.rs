@@ -58,6 +58,7 @@ pub(crate) async fn rendering(
 ) -> Result<Outcome, ServerError> {
     let asked = Arc::new(Asked::read(app, upstream, resource, visitor, request)?);
     asked.look_up_proof().await;
+    asked.looks();
     let kept = match recall::answer(&asked).await {
         // Where the archive does not say so, it is asked for the thing itself.
         Some(kept) if asked.prove().await => Some(kept),
@@ -135,12 +136,25 @@ pub(crate) async fn together(asked: &Arc<Asked>) -> Result<Landed<Answered>, Ser
     let Asked { kind, scope, params, wishes, held, .. } = &**asked;
     let owner = asked.clone();
     let work = move || async move {
+        // Between looking and leading another may have made it.
+        if let Some(answer) = kept_meanwhile(&owner).await {
+            return Ok(Answered::Picture(Box::new(answer)));
+        }
         owner.admit()?;
         answered(&owner).await
     };
     asked
         .once(&asked.app.together.answers, &("answer", kind, scope, params, wishes, held), work)
         .await
+}
+
+/// What others had kept since what is kept was looked at.
+async fn kept_meanwhile(asked: &Arc<Asked>) -> Option<Answer> {
+    if !asked.may_use_cache() || !asked.is_more_kept() {
+        return None;
+    }
+    let kept = recall::answer(asked).await?;
+    (kept.freshness() == Freshness::Fresh).then(|| kept.into_answer(asked, None))
 }
 
 async fn answered(asked: &Arc<Asked>) -> Result<Answered, ServerError> {

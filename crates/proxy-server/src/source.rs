@@ -141,7 +141,8 @@ impl Opened {
 
     /// The study that it says it lies in.
     pub(crate) fn study(&self) -> Option<dicomweb_types::Uid> {
-        let uid = self.dataset().get(dicom_dictionary_std::tags::STUDY_INSTANCE_UID)?.to_str().ok()?;
+        let uid =
+            self.dataset().get(dicom_dictionary_std::tags::STUDY_INSTANCE_UID)?.to_str().ok()?;
         uid.trim_matches([' ', '\0']).parse().ok()
     }
 

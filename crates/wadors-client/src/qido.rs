@@ -49,7 +49,9 @@ impl Client {
         let search = Search::new(self, "studies".to_owned(), &matching, &fields, caller);
         let (found, _) = Search { page: 1, ..search }.page(0).await?;
         // An archive that does not know the key would find any other.
-        Ok(found.iter().any(|said| self::uid(said, tags::STUDY_INSTANCE_UID).as_ref() == Some(study)))
+        Ok(found
+            .iter()
+            .any(|said| self::uid(said, tags::STUDY_INSTANCE_UID).as_ref() == Some(study)))
     }
 
     /// Hands each series of a study to `found`: its UID and what the archive says of it by itself, and

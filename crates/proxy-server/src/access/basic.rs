@@ -13,8 +13,8 @@ use http::header::AUTHORIZATION;
 use tokio::sync::Semaphore;
 
 use super::credential::Credential;
-use super::{AccessError, Who};
 use super::verified::Verified;
+use super::{AccessError, Who};
 
 /// Checked for a name that is not there, so that this takes as long as for one that is: of no password.
 const NOBODYS: &str = "$2y$10$9Ny7o9EIrF2i3Q1tW4Qk7uGzq8H6qV4m2C9y3q8m8o1p0e7b5yX2K";
@@ -40,12 +40,7 @@ impl Users {
     pub(super) fn open(file: PathBuf, remembered: Duration) -> Result<Self, String> {
         let users = Arc::new(read(&file)?);
         let read = Mutex::new(Read { users, changed: version(&file) });
-        Ok(Self {
-            file,
-            read,
-            verified: Verified::new(remembered),
-            turns: Semaphore::new(AT_ONCE),
-        })
+        Ok(Self { file, read, verified: Verified::new(remembered), turns: Semaphore::new(AT_ONCE) })
     }
 
     /// Who was verified a moment ago.
@@ -62,7 +57,8 @@ impl Users {
         let is_there = hash.is_some();
         let hash = hash.unwrap_or_else(|| NOBODYS.to_owned());
         let _turn = self.turns.acquire().await.map_err(|_| AccessError::Password)?;
-        let fits = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
+        let fits =
+            tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
         match fits.await {
             Ok(true) if is_there => {
                 let name: Arc<str> = name.into();
@@ -94,12 +90,14 @@ fn version(file: &Path) -> Option<(SystemTime, u64)> {
 
 fn read(file: &Path) -> Result<HashMap<String, String>, String> {
     let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let users = lines.map(|line| match line.split_once(':') {
         Some((name, hash)) if is_bcrypt(hash) && !name.is_empty() => {
             Ok((name.to_owned(), hash.to_owned()))
         }
-        _ => Err("must hold lines NAME:HASH with hashes of bcrypt, as htpasswd -B writes them".to_owned()),
+        _ => Err("must hold lines NAME:HASH with hashes of bcrypt, as htpasswd -B writes them"
+            .to_owned()),
     });
     users.collect()
 }
@@ -134,7 +132,8 @@ mod tests {
     async fn who_knows_the_password_is_let_in_and_the_file_is_read_again() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("users");
-        let line = |name: &str, password: &str| format!("{name}:{}\n", bcrypt::hash(password, 4).unwrap());
+        let line =
+            |name: &str, password: &str| format!("{name}:{}\n", bcrypt::hash(password, 4).unwrap());
         std::fs::write(&file, format!("# ours\n\n{}", line("eva", "päss:word"))).unwrap();
         let users = Users::open(file.clone(), Duration::from_secs(60)).unwrap();
         assert!(users.at_hand(&shown("eva", "päss:word")).is_none());

@@ -48,7 +48,8 @@ impl Key {
             return Err(format!("the secret must have at least {LEAST} characters"));
         }
         // One secret, two uses: a key for each.
-        let derived = |purpose: &[u8]| Sha256::new().chain_update(purpose).chain_update(secret).finalize();
+        let derived =
+            |purpose: &[u8]| Sha256::new().chain_update(purpose).chain_update(secret).finalize();
         let sealing = UnboundKey::new(&CHACHA20_POLY1305, &derived(b"lightbox sealing key 1"));
         Ok(Self {
             id: id.into(),

@@ -113,9 +113,10 @@ impl Access {
     /// What cannot be read or set up.
     pub(crate) fn new(config: &Config) -> Result<Self, String> {
         let users = match (config.access, &config.access_users) {
-            (AccessKind::Basic, Some(file)) => {
-                Some(Users::open(file.clone(), config.proof_ttl).map_err(|e| format!("access_users: {e}"))?)
-            }
+            (AccessKind::Basic, Some(file)) => Some(
+                Users::open(file.clone(), config.proof_ttl)
+                    .map_err(|e| format!("access_users: {e}"))?,
+            ),
             _ => None,
         };
         let oidc = match config.access {
@@ -151,7 +152,11 @@ impl Access {
         if session && !is_reading(&request.method) {
             return Err(AccessError::OnlyReading);
         }
-        if visitor.right.allows(target, request) { Ok(visitor) } else { Err(AccessError::NotTheirs) }
+        if visitor.right.allows(target, request) {
+            Ok(visitor)
+        } else {
+            Err(AccessError::NotTheirs)
+        }
     }
 
     /// Who is known already and may see a study, without anything to wait for. `None` says nothing: the request
@@ -226,7 +231,11 @@ impl Access {
 }
 
 fn who_holds(headers: &HeaderMap, credential: Credential) -> Who {
-    if Caller::from_headers(headers).is_anonymous() { Who::Anybody } else { Who::Holder(credential) }
+    if Caller::from_headers(headers).is_anonymous() {
+        Who::Anybody
+    } else {
+        Who::Holder(credential)
+    }
 }
 
 /// Who has the key of a signature vouches for whom he gave the URL.

@@ -75,7 +75,8 @@ struct Keys {
 
 impl Oidc {
     pub(super) fn new(config: &Config) -> Result<Self, String> {
-        let issuer = config.oidc_issuer.clone().ok_or("oidc_issuer: needed by access = \"oidc\"")?;
+        let issuer =
+            config.oidc_issuer.clone().ok_or("oidc_issuer: needed by access = \"oidc\"")?;
         let audience =
             config.oidc_audience.clone().ok_or("oidc_audience: needed by access = \"oidc\"")?;
         let tls = Tls { ca: config.oidc_ca.clone(), identity: None };
@@ -111,7 +112,8 @@ impl Oidc {
         let key = self.key(header.kid.as_deref(), header.alg).await?;
         let claims = self.claims(token, &key, header.alg)?;
         let found = (self.right(&claims), who(&claims));
-        let left = claims.get("exp").and_then(Value::as_f64).map(|exp| left(exp, SystemTime::now()));
+        let left =
+            claims.get("exp").and_then(Value::as_f64).map(|exp| left(exp, SystemTime::now()));
         self.verified.keep(Credential::of_authorization(headers), found.clone(), left);
         Ok(found)
     }
@@ -197,7 +199,8 @@ impl Oidc {
             None => {
                 let base = self.issuer.trim_end_matches('/');
                 let url = format!("{base}/.well-known/openid-configuration");
-                let about: About = self.json(url.parse().map_err(|_| "oidc_issuer is no URL")?).await?;
+                let about: About =
+                    self.json(url.parse().map_err(|_| "oidc_issuer is no URL")?).await?;
                 if about.issuer != self.issuer {
                     return Err("it says that it is another issuer");
                 }
@@ -258,7 +261,11 @@ fn token_of(headers: &HeaderMap) -> Result<&str, AccessError> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(AccessError::Token);
     }
-    if token.len() > LONGEST { Err(AccessError::BadToken("it is too long")) } else { Ok(token.trim()) }
+    if token.len() > LONGEST {
+        Err(AccessError::BadToken("it is too long"))
+    } else {
+        Ok(token.trim())
+    }
 }
 
 /// The key that a token names; the only one that suits where it names none.
@@ -271,11 +278,11 @@ fn chosen<'a>(keys: &'a [Jwk], id: Option<&str>, alg: Algorithm) -> Option<&'a J
 }
 
 fn suits(key: &Jwk, alg: Algorithm) -> bool {
-    let is_for_signing =
-        matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature));
-    let names_alg = key.common.key_algorithm.as_ref().is_none_or(|named| {
-        named.to_string().parse::<Algorithm>().is_ok_and(|named| named == alg)
-    });
+    let is_for_signing = matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature));
+    let names_alg =
+        key.common.key_algorithm.as_ref().is_none_or(|named| {
+            named.to_string().parse::<Algorithm>().is_ok_and(|named| named == alg)
+        });
     let has_kind = match (&key.algorithm, alg) {
         (
             AlgorithmParameters::RSA(_),

@@ -22,6 +22,9 @@ use crate::upstream::Upstream;
 /// What proofs may take in memory: some 30 000.
 const MEMORY: u64 = 8 << 20;
 
+/// An archive that takes longer is taken for one that cannot be asked, if there was a proof before.
+const HASTE: Duration = Duration::from_secs(2);
+
 /// All of them.
 pub(crate) struct Proofs {
     kept: Tier<Proof>,
@@ -40,7 +43,11 @@ pub(crate) struct Proof {
 }
 
 impl Proofs {
-    pub(crate) fn new(config: &Config, outer: Outer, forgotten: Arc<crate::cache::Forgotten>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        outer: Outer,
+        forgotten: Arc<crate::cache::Forgotten>,
+    ) -> Self {
         Self {
             kept: Tier::new(MEMORY, outer, forgotten),
             ttl: config.proof_ttl,
@@ -79,21 +86,32 @@ impl Proofs {
         let place = place(&group, credential);
         let (archive, uid, who) = (upstream.clone(), study.clone(), caller.clone());
         let ask = move || async move { archive.client.has_study(&uid, &who).await };
-        let answer = self.asking.share(place.key, ask).await;
+        let asking = self.asking.share(place.key, ask);
+        let answer = if self.is_within_grace(&place).await {
+            // Who was shown it lately does not wait for an archive that hangs.
+            let Ok(answer) = tokio::time::timeout(HASTE, asking).await else { return true };
+            answer
+        } else {
+            asking.await
+        };
         match answer.map(|landed| landed.value) {
             Ok(Ok(true)) => {
                 self.give(&group, credential, began).await;
                 true
             }
             Ok(Err(error)) if error.is_transient() || error.status().is_some_and(|s| s >= 500) => {
-                let last = self.kept.get(&place).await;
-                last.is_some_and(|(proof, _)| proof.is_good(self.grace))
+                self.is_within_grace(&place).await
             }
             Ok(Ok(false) | Err(_)) | Err(_) => {
                 self.take_back(&group, credential, began).await;
                 false
             }
         }
+    }
+
+    async fn is_within_grace(&self, place: &Place) -> bool {
+        let last = self.kept.get(place).await;
+        last.is_some_and(|(proof, _)| proof.is_good(self.grace))
     }
 
     /// The archive has shown something of a study.

@@ -34,9 +34,10 @@ pub(super) struct Session {
 
 /// Whether a request brings one.
 pub(super) fn is_shown(headers: &HeaderMap) -> bool {
-    headers.get_all(COOKIE).iter().any(|value| {
-        value.as_bytes().windows(NAME.len()).any(|window| window == NAME.as_bytes())
-    })
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .any(|value| value.as_bytes().windows(NAME.len()).any(|window| window == NAME.as_bytes()))
 }
 
 impl Session {
@@ -159,7 +160,11 @@ fn seal(
     let expires = expires.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut sealed = [&expires.to_be_bytes()[..], credentials].concat();
     key.sealing
-        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(bound), &mut sealed)
+        .seal_in_place_append_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(bound),
+            &mut sealed,
+        )
         .map_err(|_| AccessError::TooLong)?;
     Ok(format!("{}.{}", key.id, BASE64.encode([&nonce[..], &sealed].concat())))
 }

@@ -54,7 +54,10 @@ fn sign(key: &Key, target: &str, expires: SystemTime) -> String {
 ///
 /// # Errors
 /// It is not signed rightly, or was.
-pub(super) fn take_off(keys: &Keyring, request: &mut Parts) -> Result<Option<Arc<str>>, AccessError> {
+pub(super) fn take_off(
+    keys: &Keyring,
+    request: &mut Parts,
+) -> Result<Option<Arc<str>>, AccessError> {
     let target = request.uri.path_and_query().map(PathAndQuery::as_str).unwrap_or_default();
     if !is_signed(&request.uri) {
         return Ok(None);
@@ -114,7 +117,9 @@ mod tests {
     #[test]
     fn what_is_signed_is_good_until_it_expires_and_keys_can_be_changed() {
         let keys = Keyring::of_secrets(&[NEW, OLD]);
-        for target in ["/studies/1.2/thumbnail", "/a/studies/1.2/rendered?viewport=64%2C64&quality=5"] {
+        for target in
+            ["/studies/1.2/thumbnail", "/a/studies/1.2/rendered?viewport=64%2C64&quality=5"]
+        {
             for id in ["new", "old"] {
                 let signed = sign(keys.of(id).unwrap(), target, at(1000));
                 assert_eq!(verify(&keys, &signed, at(999)), Some((id.into(), target.to_owned())));
@@ -152,7 +157,9 @@ mod tests {
 
     #[test]
     fn a_url_that_begins_to_be_signed_is_not_taken_for_a_plain_one() {
-        for query in ["lightbox-signature=0", "a=1&lightbox-expires=9", "LIGHTBOX-KEY=a", "lightbox%2Dkey=a"] {
+        for query in
+            ["lightbox-signature=0", "a=1&lightbox-expires=9", "LIGHTBOX-KEY=a", "lightbox%2Dkey=a"]
+        {
             assert!(is_signed(&format!("/studies?{query}").parse().unwrap()), "{query}");
         }
         assert!(!is_signed(&"/studies?limit=1".parse().unwrap()));

@@ -115,12 +115,7 @@ impl Doorstep {
     }
 
     /// The answer to a request in these words, with how old it is.
-    pub(crate) fn answer(
-        &self,
-        words: Words,
-        request: &HeaderMap,
-        now: Moment,
-    ) -> Option<Stepped> {
+    pub(crate) fn answer(&self, words: Words, request: &HeaderMap, now: Moment) -> Option<Stepped> {
         let ready = self.ready.get(&words.place([0; 32]))?;
         let seen = ready.seen.later(ready.since.age(now)?);
         if seen.ttl <= 0 {

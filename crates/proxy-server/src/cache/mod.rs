@@ -29,8 +29,8 @@ pub(crate) use age::{Freshness, Moment, Seen, Terms};
 pub(crate) use doorstep::{Shows, Words};
 pub(crate) use forgotten::{Began, Forgotten};
 pub(crate) use key::{Digest, Groups, Key, Place, Realm, SubjectKey};
-pub(crate) use record::{DrawnFrom, Identity, Shown, Standing};
 pub(crate) use outer::Outer;
+pub(crate) use record::{DrawnFrom, Identity, Shown, Standing};
 pub(crate) use tier::{Found, Tier};
 
 use crate::access::{Proofs, Who};
@@ -61,6 +61,8 @@ pub(crate) struct Cache {
     nodes: Option<Nodes>,
     forgotten: Arc<Forgotten>,
     is_on: bool,
+    /// How often it was kept what is shown.
+    kept: AtomicU64,
     served: Served,
 }
 
@@ -118,6 +120,7 @@ impl Cache {
             disk,
             source_disk,
             forgotten,
+            kept: AtomicU64::new(0),
             served: Served::default(),
         })
     }
@@ -150,10 +153,16 @@ impl Cache {
 
     pub(crate) fn keep_standing(&self, place: &Place, began: Began, standing: Standing) {
         self.standings.put(place, began, standing);
+        self.kept.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn keep_identity(&self, place: &Place, began: Began, identity: Identity) {
         self.identities.put(place, began, identity);
+        self.kept.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn kept_so_far(&self) -> u64 {
+        self.kept.load(Relaxed)
     }
 
     pub(crate) fn keep_source(&self, place: &Place, began: Began, source: EncodedFrame) {
@@ -171,7 +180,8 @@ impl Cache {
         request: &HeaderMap,
         admit: impl FnOnce(&Shows) -> Option<Who>,
     ) -> Option<(Response<Body>, Shows, Who)> {
-        let Stepped { answer, seen, shows } = self.doorstep.answer(words, request, Moment::now())?;
+        let Stepped { answer, seen, shows } =
+            self.doorstep.answer(words, request, Moment::now())?;
         let who = admit(&shows)?;
         self.count_served(&seen, None);
         Some((answer, shows, who))

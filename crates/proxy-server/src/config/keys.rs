@@ -1,11 +1,13 @@
 //! Every key: the only place that knows it.
 
 use super::values::{
-    access, address, audit, audit_studies, issuer, show_audit, show_signing_keys, signing_keys, boolean, http_caching, isolation, log_format, memory, overlays, path, quoted,
-    representative, room, service_url, show_room, text, whole, words,
+    access, address, audit, audit_studies, boolean, http_caching, isolation, issuer, log_format,
+    memory, overlays, path, quoted, representative, room, service_url, show_audit, show_room,
+    show_signing_keys, signing_keys, text, whole, words,
 };
 use super::{
-    AuditStudies, Config, CredentialsKind, HttpCaching, IsolationKind, LogFormat, Representative, UpstreamConfig,
+    AuditStudies, Config, CredentialsKind, HttpCaching, IsolationKind, LogFormat, Representative,
+    UpstreamConfig,
 };
 use crate::units;
 use core_render::Overlays;
@@ -91,7 +93,9 @@ pub(super) const KEYS: &[Key<Config>] = &[
     Key {
         name: "oidc_jwks",
         about: "Where the issuer's keys are, if it does not publish where.",
-        set: |c, text| put(&mut c.oidc_jwks, issuer(text).and_then(|url| service_url(&url)).map(Some)),
+        set: |c, text| {
+            put(&mut c.oidc_jwks, issuer(text).and_then(|url| service_url(&url)).map(Some))
+        },
         show: |c| quoted(c.oidc_jwks.as_ref()?),
     },
     Key {

@@ -23,8 +23,8 @@ use keys::{KEYS, UPSTREAM_KEYS};
 use reader::Reader;
 pub use upstream::{CredentialsKind, UpstreamConfig};
 pub use values::{
-    AccessKind, AuditStudies, AuditTarget, BasePath, Headers, HttpCaching, IsolationKind, LogFilter, LogFormat, Representative, SecretText,
-    SigningKey,
+    AccessKind, AuditStudies, AuditTarget, BasePath, Headers, HttpCaching, IsolationKind,
+    LogFilter, LogFormat, Representative, SecretText, SigningKey,
 };
 
 /// Everything that can be configured, typed and in range.
@@ -256,7 +256,9 @@ impl Config {
         let has_own = self.archives().any(UpstreamConfig::is_opened_by_us);
         if has_own
             && self.access == AccessKind::Open
-            && !self.listen.ip().is_loopback() && !self.i_know_this_is_public {
+            && !self.listen.ip().is_loopback()
+            && !self.i_know_this_is_public
+        {
             mistakes.push(
                 "listen: whoever reaches this address would see what our own credentials for the archive \
                  open; set access, listen on 127.0.0.1 behind a server that checks who asks, or set \

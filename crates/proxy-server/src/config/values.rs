@@ -258,7 +258,8 @@ pub struct SigningKey {
 }
 
 pub(super) fn signing_keys(text: &str) -> Result<Vec<SigningKey>, String> {
-    const EXPECTED: &str = "must be a list of NAME:SECRET or NAME:file:PATH, a name of letters, digits, - . _";
+    const EXPECTED: &str =
+        "must be a list of NAME:SECRET or NAME:file:PATH, a name of letters, digits, - . _";
     let lines = text.split('\n').map(str::trim).filter(|line| !line.is_empty());
     let keys = lines.map(|line| {
         let (id, secret) = line.split_once(':').ok_or(EXPECTED)?;
