@@ -492,6 +492,7 @@ fn status(error: &ServerError) -> StatusCode {
         ServerError::Upstream(error) => upstream_status(error),
         ServerError::Forward(ForwardError::Url) => StatusCode::BAD_REQUEST,
         ServerError::Forward(ForwardError::Writes) => StatusCode::FORBIDDEN,
+        ServerError::Forward(ForwardError::Hidden) => StatusCode::NOT_FOUND,
         ServerError::Forward(ForwardError::NoAnswer(error) | ForwardError::Credentials(error)) => {
             upstream_status(error)
         }
