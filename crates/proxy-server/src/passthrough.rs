@@ -285,6 +285,8 @@ fn append_to_list(headers: &mut HeaderMap, name: HeaderName, item: &str) {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
