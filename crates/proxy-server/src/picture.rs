@@ -404,10 +404,10 @@ pub(crate) fn spec(asked: &Asked, media_type: MediaType) -> Result<RenderSpec, S
 fn needed_of(labels: Labels, spec: &RenderSpec) -> Option<Labels> {
     let Labels { patient, technique, series } = labels;
     let annotation = spec.annotation;
-    (annotation.patient || annotation.technique || spec.corner_label).then(|| Labels {
+    (annotation.patient || annotation.technique || spec.may_name_series()).then(|| Labels {
         patient: if annotation.patient { patient } else { Vec::new() },
         technique: if annotation.technique { technique } else { Vec::new() },
-        series: series.filter(|_| spec.corner_label),
+        series: series.filter(|_| spec.may_name_series()),
     })
 }
 

@@ -313,7 +313,7 @@ async fn of_identity(
 
 fn labels(spec: &RenderSpec, identity: &Identity) -> Option<Labels> {
     let series = identity.corner.clone();
-    spec.corner_label.then(|| Labels { series, ..Labels::default() })
+    spec.may_name_series().then(|| Labels { series, ..Labels::default() })
 }
 
 /// A picture of a source that is kept.

@@ -52,7 +52,7 @@ pub(crate) enum Shown {
 pub(crate) struct Identity {
     pub(crate) drawn_from: DrawnFrom,
     pub(crate) category: Category,
-    /// Modality and series number, for a corner of thumbnails.
+    /// Modality and series number, for a corner of thumbnails, and for the card in place of one.
     pub(crate) corner: Option<String>,
     /// Whether it is the label of a slide, which no thumbnail shows.
     pub(crate) shows_label: bool,

@@ -252,6 +252,15 @@ pub(super) const KEYS: &[Key<Config>] = &[
         show: |c| Some(c.thumbnail_label.to_string()),
     },
     Key {
+        name: "burned_in",
+        about: "What becomes, on thumbnails, of texts in the pixels of images, which may name the patient: where Burned In\n\
+                Annotation is YES, and around the regions of ultrasound images unless it is NO. \"pixelate\": drawn so\n\
+                coarsely that they cannot be read; \"icon\": where it is YES, a card instead of the image; \"render\": as\n\
+                they are. Rendered pictures show them always.",
+        set: |c, text| put(&mut c.burned_in, parsed(text)),
+        show: |c| quoted(c.burned_in.as_str()),
+    },
+    Key {
         name: "overlays",
         about: "Whether overlay planes (60xx) are drawn on rendered pictures; on thumbnails they never are.",
         set: |c, text| put(&mut c.overlays, overlays(text)),

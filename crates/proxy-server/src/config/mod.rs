@@ -15,7 +15,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use core_render::{Limits, Overlays};
+use core_render::{BurnedIn, Limits, Overlays};
 use url::Url;
 
 use crate::cors::Origins;
@@ -96,6 +96,8 @@ pub struct Config {
     pub thumbnail_size: NonZeroU32,
     /// Whether modality and series number are drawn in a corner of thumbnails.
     pub thumbnail_label: bool,
+    /// What becomes, on thumbnails, of texts in the pixels of the images.
+    pub burned_in: BurnedIn,
     /// Whether overlay planes are drawn on rendered pictures.
     pub overlays: Overlays,
     /// Whether studies and series are rendered as all of their images, too.
@@ -170,6 +172,7 @@ impl Default for Config {
             max_output_pixels: limits.output_pixels,
             thumbnail_size: const { NonZeroU32::new(256).unwrap() },
             thumbnail_label: false,
+            burned_in: BurnedIn::Pixelate,
             overlays: Overlays::Draw,
             collections: true,
             representative: Representative::Middle,
