@@ -14,6 +14,7 @@ use crate::passthrough::ForwardError;
 use crate::plan::PlanError;
 use crate::route::RouteError;
 use crate::source::SourceError;
+use crate::upstream::Upstream;
 use crate::workers::{Overloaded, WorkError};
 
 /// Why a request gets no picture and no answer of the archive. `respond` makes the status of it.
@@ -151,6 +152,13 @@ impl ServerError {
             Self::NothingThere => true,
             _ => false,
         }
+    }
+
+    /// The same for who does not ask by his own right: what an archive hides from us is not told from what it
+    /// does not have.
+    pub(crate) fn as_told_of(self, upstream: &Upstream) -> Self {
+        let is_hidden = matches!(&self, Self::Upstream(error) if error.status() == Some(403));
+        if is_hidden && !upstream.client.forwards_callers() { Self::NothingThere } else { self }
     }
 
     /// Whether the archive refuses who asks.

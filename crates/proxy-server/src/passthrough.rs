@@ -46,6 +46,9 @@ pub(crate) enum ForwardError {
     Credentials(UpstreamError),
     #[error("the archive refuses the credentials that this server has for it")]
     Refused,
+    /// It exists, perhaps, and is hidden from us: who asks learns no more than of what does not exist.
+    #[error("there is no such thing")]
+    Hidden,
     /// Whatever goes over our connection has our rights.
     #[error("this server only reads from the archive: allow_writes is not set")]
     Writes,
@@ -97,6 +100,12 @@ pub(crate) async fn forward(
         if has_our_rights(upstream, &parts.method) {
             return Err(ForwardError::Refused);
         }
+    }
+    if !archive.forwards_callers()
+        && answer.status() == StatusCode::FORBIDDEN
+        && matches!(parts.method, Method::GET | Method::HEAD)
+    {
+        return Err(ForwardError::Hidden);
     }
     // Who says that nobody waits opens nothing: it makes what it wants itself, at its own pace.
     let is_viewer = class_of(&parts.headers) == Class::Interactive;

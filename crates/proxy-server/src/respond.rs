@@ -536,6 +536,7 @@ fn status(error: &ServerError) -> StatusCode {
             UploadError::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
             UploadError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         },
+        ServerError::Forward(ForwardError::Hidden) => StatusCode::NOT_FOUND,
         ServerError::Forward(ForwardError::NoAnswer(error) | ForwardError::Credentials(error)) => {
             upstream_status(error)
         }

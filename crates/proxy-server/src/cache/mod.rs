@@ -12,6 +12,7 @@ mod key;
 mod memory;
 mod outer;
 mod record;
+mod seal;
 mod tier;
 
 use std::convert::Infallible;

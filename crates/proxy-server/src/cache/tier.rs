@@ -11,6 +11,7 @@ use super::key::{Digest, Place};
 use super::memory::Memory;
 use super::outer::{Outer, Pieces};
 use super::record::{self, Record};
+use super::seal;
 
 /// Where something was found.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -72,7 +73,9 @@ impl<R: Record> Tier<R> {
     pub(crate) fn put(&self, place: &Place, began: Began, record: R) {
         let Some((description, large)) = record.parts() else { return };
         let length = (description.len() + large.len()) as u64;
-        if self.put_weighed(place, began, record, length) {
+        if self.put_weighed(place, began, record, length)
+            && let Some(description) = seal::seal(place, description)
+        {
             let head = record::headed(&description);
             self.outer.put(place, began, Pieces { head, large });
         }
@@ -115,7 +118,7 @@ impl<R: Record> Tier<R> {
         let began = self.forgotten.now();
         let (bytes, found): (Bytes, Found) = self.outer.get(place, began).await?;
         let length = bytes.len() as u64;
-        let record: R = record::read(bytes)?;
+        let record: R = record::read(bytes, |sealed| seal::open(place, sealed))?;
         // Read before a purge, and not to outlive it.
         if self.forgotten.is_since(&place.group, began) {
             return None;
