@@ -23,11 +23,13 @@ use crate::renew::Renewals;
 use crate::respond::{self, Body};
 use crate::route::{Kind, Resource, Target, route};
 use crate::together::Together;
+use crate::transport::Transport;
 use crate::upstream::{Upstream, UpstreamSetupError, Upstreams};
 use crate::warm_up::{self, WarmUp};
 use crate::workers::{self, Workers};
 use crate::{
-    connections, cors, health, orthanc_feed, page, passthrough, placeholder, render_service,
+    connections, cors, forwarded, head, health, orthanc_feed, page, passthrough, placeholder,
+    render_service,
 };
 
 /// Where the proxy listens.
@@ -81,6 +83,9 @@ pub enum ServeError {
     /// Nobody could be let in.
     #[error("{0}")]
     Access(String),
+    /// The certificate cannot be shown.
+    #[error("{0}")]
+    Tls(String),
     /// Nothing could be written down.
     #[error("audit: {0}")]
     Audit(String),
@@ -104,6 +109,7 @@ pub async fn serve(
         let app = app.clone();
         connections::serve(
             listeners.public,
+            app.transport.clone(),
             move |request, client| answer(app.clone(), request, client),
             stopped.clone(),
         )
@@ -111,8 +117,9 @@ pub async fn serve(
     let admin = async {
         if let Some(listener) = listeners.admin {
             let app = app.clone();
+            let transport = Arc::new(Transport::plain(&app.config));
             let handler = move |request, _| health::answer(app.clone(), request);
-            connections::serve(listener, handler, stopped).await;
+            connections::serve(listener, transport, handler, stopped).await;
         }
     };
     let leave = async {
@@ -141,6 +148,8 @@ pub(crate) struct App {
     pub(crate) holds: Holds,
     /// What was fetched and drawn before.
     pub(crate) cache: Cache,
+    /// How clients are connected.
+    pub(crate) transport: Arc<Transport>,
     /// Who is let in.
     pub(crate) access: Access,
     /// Where it is written down who has seen what.
@@ -166,6 +175,7 @@ impl App {
         let page =
             Page::new(upstreams.iter().map(|upstream| (&*upstream.name, &upstream.base_path)));
         let cache = Cache::open(&config).map_err(ServeError::Shared)?;
+        let transport = Arc::new(Transport::public(&config).map_err(ServeError::Tls)?);
         let access = Access::new(&config).map_err(ServeError::Access)?;
         let audit = Audit::open(&config).map_err(ServeError::Audit)?;
         let together = Together::default();
@@ -176,6 +186,7 @@ impl App {
             workers,
             holds,
             cache,
+            transport,
             access,
             audit,
             together,
@@ -217,13 +228,14 @@ impl App {
 async fn answer(app: Arc<App>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let is_head = request.method() == Method::HEAD;
-    let mut response = match at_the_door(&app, &request) {
+    let address = forwarded::client_address(request.headers(), client, &app.config);
+    let mut response = match head::refusal(&request).or_else(|| at_the_door(&app, &request)) {
         Some(ready) => ready,
         // Boxed: the story of a request is long, and most end at the door.
         None => Box::pin(inside(&app, request, client)).await,
     };
     if let Some(audit) = &app.audit {
-        audit.write_down(&mut response, client).await;
+        audit.write_down(&mut response, SocketAddr::new(address, client.port())).await;
     }
     if is_head {
         response = respond::without_body(response);

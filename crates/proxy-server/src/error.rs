@@ -7,6 +7,7 @@ use wadors_client::UpstreamError;
 
 use crate::access::AccessError;
 use crate::admin::AdminError;
+use crate::head::HeadError;
 use crate::negotiate::NegotiationError;
 use crate::params::ParamError;
 use crate::passthrough::ForwardError;
@@ -28,6 +29,8 @@ pub(crate) enum ServerError {
     Method,
     #[error("this is done with {0}")]
     MethodOf(&'static str),
+    #[error(transparent)]
+    Head(#[from] HeadError),
     #[error(transparent)]
     Access(#[from] AccessError),
     #[error(transparent)]
@@ -180,6 +183,7 @@ impl ServerError {
             | Self::Outside
             | Self::Method
             | Self::MethodOf(_)
+            | Self::Head(_)
             | Self::Access(_)
             | Self::Admin(_)
             | Self::Parameter(_)
@@ -187,6 +191,7 @@ impl ServerError {
             | Self::Plan(_)
             | Self::StateHasNoFrames
             | Self::NothingThere => "request",
+            Self::Forward(ForwardError::Upload(_)) => "request",
             Self::Upstream(_) | Self::Forward(_) | Self::ArchiveGone => "upstream",
             Self::Render { error, .. } => stage_of(error),
             Self::WorkerLost { stage, .. } => stage.map_or("decode", name_of),

@@ -2,8 +2,8 @@
 
 use super::values::{
     access, address, audit, audit_studies, boolean, http_caching, isolation, issuer, log_format,
-    memory, overlays, path, quoted, representative, room, service_url, show_audit, show_room,
-    show_signing_keys, signing_keys, text, whole, words,
+    memory, overlays, path, patience, quoted, representative, room, service_url, show_audit,
+    show_room, show_signing_keys, signing_keys, text, whole, words,
 };
 use super::{
     AuditStudies, Config, CredentialsKind, HttpCaching, IsolationKind, LogFormat, Representative,
@@ -55,6 +55,40 @@ pub(super) const KEYS: &[Key<Config>] = &[
                 \"file:/path\". Without it they are taken only where the listener is on loopback.",
         set: |c, text| put(&mut c.admin_token, parsed(text).map(Some)),
         show: |c| c.admin_token.as_ref()?.file().and_then(|file| quoted(format!("file:{file}"))),
+    },
+    Key {
+        name: "tls_cert",
+        about: "The certificate that clients are shown, followed by those that sign it (PEM): with it listen speaks TLS,\n\
+                with tls_key beside it. Both files are taken anew when they change.",
+        set: |c, text| put(&mut c.tls_cert, path(text).map(Some)),
+        show: |c| quoted(c.tls_cert.as_ref()?.display()),
+    },
+    Key {
+        name: "tls_key",
+        about: "Its key (PEM).",
+        set: |c, text| put(&mut c.tls_key, path(text).map(Some)),
+        show: |c| quoted(c.tls_key.as_ref()?.display()),
+    },
+    Key {
+        name: "trusted_proxies",
+        about: "The proxies before this server, as addresses or networks (\"10.0.0.0/8\"): what they say of a client\n\
+                (Forwarded, X-Forwarded-For, -Host, -Proto) is believed. From all others it is dropped.",
+        set: |c, text| put(&mut c.trusted_proxies, text.parse()),
+        show: |c| Some(format!("{:?}", c.trusted_proxies.as_list())),
+    },
+    Key {
+        name: "client_timeout",
+        about: "How long a client may send nothing of a request that it has begun, or take nothing of an answer; then it is\n\
+                cut off.",
+        set: |c, text| put(&mut c.client_timeout, patience(text)),
+        show: |c| quoted(units::show_duration(c.client_timeout)),
+    },
+    Key {
+        name: "max_request_bytes",
+        about: "The largest body of a request that passes through to the archive, such as STOW-RS; above it 413. Default: \"off\",\n\
+                what the archive takes.",
+        set: |c, text| put(&mut c.max_request_bytes, room(text)),
+        show: |c| quoted(show_room(c.max_request_bytes)),
     },
     Key {
         name: "public_url",

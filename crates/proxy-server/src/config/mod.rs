@@ -19,6 +19,7 @@ use core_render::{BurnedIn, Limits, Overlays};
 use url::Url;
 
 use crate::cors::Origins;
+use crate::forwarded::TrustedProxies;
 use keys::{KEYS, UPSTREAM_KEYS};
 use reader::Reader;
 pub use upstream::{CredentialsKind, UpstreamConfig};
@@ -36,6 +37,16 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// What orders on the admin listener have to show; without it they are taken from this machine only.
     pub admin_token: Option<SecretText>,
+    /// The certificate that clients are shown, and those that sign it.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// Whose word on clients counts.
+    pub trusted_proxies: TrustedProxies,
+    /// How long a client may do nothing where it is its turn.
+    pub client_timeout: Duration,
+    /// The largest body of a request, in bytes; any for 0.
+    pub max_request_bytes: u64,
     /// The URL by which clients reach this server, where that is not the one they name.
     pub public_url: Option<Url>,
     /// Who is let in where the archive does not decide itself.
@@ -142,6 +153,11 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
             admin_token: None,
+            tls_cert: None,
+            tls_key: None,
+            trusted_proxies: TrustedProxies::default(),
+            client_timeout: Duration::from_secs(60),
+            max_request_bytes: 0,
             public_url: None,
             access: AccessKind::Open,
             access_users: None,
@@ -276,6 +292,11 @@ impl Config {
                     .to_owned(),
             );
         }
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => mistakes.push("tls_key: needed by tls_cert".to_owned()),
+            (None, Some(_)) => mistakes.push("tls_cert: needed by tls_key".to_owned()),
+            _ => {}
+        }
         mistakes.extend(self.contradictions_of_access());
         mistakes
     }
@@ -319,7 +340,8 @@ impl Config {
 
     /// Whether clients reach this server by TLS, as far as it knows.
     pub(crate) fn is_reached_by_tls(&self) -> bool {
-        self.public_url.as_ref().is_some_and(|url| url.scheme() == "https")
+        let public = self.public_url.as_ref();
+        self.tls_cert.is_some() || public.is_some_and(|url| url.scheme() == "https")
     }
 }
 
@@ -411,6 +433,11 @@ mod tests {
                     ..UpstreamConfig::default()
                 }],
                 cors_origins: "https://a.example,https://b.example".parse().unwrap(),
+                tls_cert: Some(PathBuf::from("/etc/light box.pem")),
+                tls_key: Some(PathBuf::from("/etc/key.pem")),
+                trusted_proxies: "10.0.0.0/8,::1".parse().unwrap(),
+                client_timeout: Duration::from_secs(90),
+                max_request_bytes: 5_000_000_000,
                 request_timeout: Duration::from_millis(1500),
                 max_source_bytes: 123_456_789,
                 max_output_pixels: 12_345,
@@ -510,6 +537,15 @@ mod tests {
         };
         assert!(Config::from_toml(&key("none")).unwrap_err().0[0].starts_with("listen: "));
         assert!(Config::from_toml(&key("caller")).is_ok());
+    }
+
+    #[test]
+    fn a_certificate_goes_with_its_key() {
+        let mistake = |text: &str| Config::from_toml(text).unwrap_err().0.concat();
+        assert!(mistake("tls_cert = \"/c\"").starts_with("tls_key: "));
+        assert!(mistake("tls_key = \"/k\"").starts_with("tls_cert: "));
+        let both = Config::from_toml("tls_cert = \"/c\"\ntls_key = \"/k\"").unwrap();
+        assert!(both.is_reached_by_tls());
     }
 
     #[test]

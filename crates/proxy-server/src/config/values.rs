@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use core_render::Overlays;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -103,6 +104,14 @@ pub(super) fn memory(text: &str) -> Result<u64, String> {
     match crate::units::bytes(text)? {
         bytes if bytes >= LEAST => Ok(bytes),
         _ => Err("must be at least 64MB".to_owned()),
+    }
+}
+
+/// How long a client is waited for; with less, slow networks would be cut off.
+pub(super) fn patience(text: &str) -> Result<Duration, String> {
+    match crate::units::duration(text)? {
+        time if time >= Duration::from_secs(1) => Ok(time),
+        _ => Err("must be at least 1s".to_owned()),
     }
 }
 
