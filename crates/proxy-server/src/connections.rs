@@ -234,7 +234,8 @@ where
                 })
             }
         });
-        let connection = self.builder(protocol).serve_connection(TokioIo::new(stream), service);
+        let builder = self.builder(protocol);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection.into_owned());
         let mut idle = std::pin::pin!(async {
             match &streams {
