@@ -79,10 +79,14 @@ async fn claims_must_be_for_this_server_and_for_now() {
         ("nbf", json!(in_seconds(80).to_string())),
         ("nbf", json!(1e300)),
     ];
+    let mut taken = Vec::new();
     for (name, value) in bad {
         let reply = with(&door, &door.key.token(&but(&claims, name, value.clone()))).await;
         let what = format!("{name} = {value}");
-        assert_eq!(reply.status(), 401, "{what}: {}", reply.text());
+        if reply.status() != 401 {
+            taken.push(format!("{what}: {}", reply.status()));
+            continue;
+        }
         let challenge = reply.header("www-authenticate");
         assert!(challenge.starts_with("Bearer") && challenge.contains("invalid_token"), "{what}");
         assert_shows_nothing(&what, &reply, &[&shown]);
@@ -104,6 +108,7 @@ async fn claims_must_be_for_this_server_and_for_now() {
         assert_eq!(reply.status(), 403, "{studies}: {}", reply.text());
         assert_shows_nothing(&studies.to_string(), &reply, &[&shown]);
     }
+    assert!(taken.is_empty(), "\n{}", taken.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,9 +206,11 @@ async fn a_signature_must_be_the_issuers() {
         for bit in [0, 1, 4] {
             let mut other = good.clone().into_bytes();
             other[at] ^= 1 << bit;
-            let Some(other) = String::from_utf8(other).ok().filter(|t| !t.contains(' ')) else {
+            // What no header can hold is not sent.
+            if !other.iter().all(u8::is_ascii_graphic) {
                 continue;
-            };
+            }
+            let other = String::from_utf8(other).unwrap();
             let reply = with(&door, &other).await;
             assert_eq!(reply.status(), 401, "{other}");
         }
@@ -257,7 +264,8 @@ async fn without_keys_nobody_is_let_in_and_they_are_asked_for_again() {
     let proxy = Keeper::new(&keys).start(&archive.url()).await;
     let token = format!("Bearer {}", key.token(&issuer.claims(&[])));
     let path = picture();
-    let asked = || proxy.get_with(&path, &[("authorization", &token)]);
+    let headers = [("authorization", &*token)];
+    let asked = || proxy.get_with(&path, &headers);
     let reply = asked().await;
     assert_eq!(reply.status(), 503, "{}", reply.text());
     assert_shows_nothing("without keys", &reply, &[]);

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use http::Method;
 use lightbox_tests::door::{SIGNING_KEY, signed};
 use lightbox_tests::{
-    Archive, EXPLICIT_LITTLE_ENDIAN, Fault, Keeper, Object, Place, Reply, client, eventually,
+    Archive, EXPLICIT_LITTLE_ENDIAN, Fault, Keeper, Object, Place, Reply, client,
 };
 
 const CT: &str = "1.2.840.10008.5.1.4.1.1.2";
@@ -185,6 +185,7 @@ async fn a_day_of(log: &str, log_format: &str) -> Traces {
         }
     };
     let one = place(1, 1);
+    let mut files = std::collections::BTreeMap::new();
     let mut paths = Vec::new();
     for at in
         [place(1, 1), place(1, 2), place(1, 3), place(1, 4), place(2, 1), place(3, 1), place(4, 1)]
@@ -230,6 +231,7 @@ async fn a_day_of(log: &str, log_format: &str) -> Traces {
                 note(path.clone(), &reply);
             }
         }
+        look(&keeper, &mut files);
         if round == 0 {
             tokio::time::sleep(Duration::from_millis(2100)).await;
         }
@@ -260,6 +262,7 @@ async fn a_day_of(log: &str, log_format: &str) -> Traces {
         Reply::read(sent.unwrap()).await
     };
     tokio::time::sleep(Duration::from_secs(1)).await;
+    look(&keeper, &mut files);
     // The archive fails in its own words, breaks off and is gone.
     archive.between().fail(
         "/studies",
@@ -273,7 +276,6 @@ async fn a_day_of(log: &str, log_format: &str) -> Traces {
     for path in &paths {
         note(path.clone(), &proxy.get(path).await);
     }
-    eventually("something is kept", || async { keeper.files().len() > 10 }).await;
     let metrics = vec![("/metrics".to_owned(), warmed().await.body.to_vec())];
     proxy.signal("TERM");
     let _ = proxy.ended(Duration::from_secs(30)).await;
@@ -283,13 +285,26 @@ async fn a_day_of(log: &str, log_format: &str) -> Traces {
     let audit = std::fs::read_to_string(&audit).unwrap();
     assert!(audit.lines().count() > 20, "{audit}");
     let audit = audit.lines().map(|line| ("audit".to_owned(), line.as_bytes().to_vec())).collect();
-    let below =
-        |file: &std::path::Path| file.strip_prefix(keeper.dir()).unwrap().display().to_string();
-    let files = keeper.files();
-    let names =
-        files.iter().map(|file| ("a file's name".to_owned(), below(file).into_bytes())).collect();
-    let files = files.iter().map(|file| (below(file), std::fs::read(file).unwrap())).collect();
+    look(&keeper, &mut files);
+    let happened = ["lightbox_worker_restarts_total", "lightbox_warm_up_pictures_total"];
+    for counter in happened {
+        let page = String::from_utf8_lossy(&metrics[0].1);
+        let is_there = page.lines().any(|line| line.starts_with(counter) && !line.ends_with(" 0"));
+        assert!(is_there, "{counter} of\n{page}");
+    }
+    let names = files.keys().map(|name| ("a name".to_owned(), name.clone().into_bytes())).collect();
+    let files = files.into_iter().collect();
     Traces { log, audit, metrics, names, files, errors }
+}
+
+/// What there is in the cache now, beside what there was before.
+fn look(keeper: &Keeper, files: &mut std::collections::BTreeMap<String, Vec<u8>>) {
+    for file in keeper.files() {
+        // What leaves meanwhile was not to be kept.
+        let Ok(bytes) = std::fs::read(&file) else { continue };
+        let below = file.strip_prefix(keeper.dir()).unwrap().display().to_string();
+        files.insert(below, bytes);
+    }
 }
 
 /// The forms that a text may be written in, each with its name.
@@ -410,5 +425,6 @@ async fn no_uid_is_in_the_log_when_debugging() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_uid_is_in_what_cache_files_hold() {
     let files = a_day_of("info", "text").await.files;
+    assert!(files.len() > 10, "{} files", files.len());
     assert_none("UIDs in cache files", &found(&OF_UIDS, &files));
 }

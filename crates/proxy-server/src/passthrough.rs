@@ -194,10 +194,31 @@ fn request_headers(parts: &Parts, client: SocketAddr, proxies: &TrustedProxies) 
     headers.remove(header::HOST);
     // We have answered 100 ourselves by reading the body; some libraries send it empty.
     headers.remove(header::EXPECT);
+    for name in OTHERWISE {
+        headers.remove(name);
+    }
     let proto = if parts.extensions.get::<OverTls>().is_some() { "https" } else { "http" };
     forwarded::tell(&mut headers, client, host.as_ref(), proto, proxies);
     headers
 }
+
+/// What makes servers take a request for another, or for another's: what was let in is what was asked.
+const OTHERWISE: [&str; 14] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-method",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-forwarded-preferred-username",
+    "x-remote-user",
+    "x-auth-request-user",
+    "x-webauth-user",
+    "remote-user",
+];
 
 fn response(
     answer: http::Response<reqwest::Body>,

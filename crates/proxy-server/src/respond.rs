@@ -511,6 +511,7 @@ fn status(error: &ServerError) -> StatusCode {
             }
             AccessError::NothingToKeep => StatusCode::UNAUTHORIZED,
             AccessError::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
+            AccessError::Archive(error) => upstream_status(error),
             AccessError::Signature
             | AccessError::SignedForCaller
             | AccessError::OnlyReading

@@ -9,6 +9,7 @@
 mod basic;
 mod credential;
 mod keyring;
+mod limits;
 mod oidc;
 mod proof;
 mod session;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use dicomweb_types::Uid;
 use http::request::Parts;
 use http::{HeaderMap, Method};
-use wadors_client::Caller;
+use wadors_client::{Caller, UpstreamError};
 
 pub(crate) use credential::Credential;
 pub(crate) use keyring::Keyring;
@@ -32,6 +33,7 @@ use crate::config::{AccessKind, Config};
 use crate::route::Target;
 use crate::upstream::Upstream;
 use basic::Users;
+use limits::Limits;
 use oidc::Oidc;
 use session::Session;
 
@@ -89,6 +91,9 @@ pub(crate) enum AccessError {
     OnlyReading,
     #[error("these credentials do not open what was asked for")]
     NotTheirs,
+    /// Whether it is theirs cannot be told.
+    #[error(transparent)]
+    Archive(UpstreamError),
     #[error("cookies are not given: set signing_keys")]
     NoSessions,
     #[error("a cookie is given to who shows credentials: Authorization is missing")]
@@ -104,6 +109,7 @@ pub(crate) struct Access {
     oidc: Option<Oidc>,
     keys: Keyring,
     sessions: Session,
+    limits: Limits,
 }
 
 impl Access {
@@ -129,6 +135,7 @@ impl Access {
             users,
             oidc,
             keys,
+            limits: Limits::default(),
             sessions: Session::new(config.session_ttl, config.is_reached_by_tls()),
         })
     }
@@ -152,11 +159,10 @@ impl Access {
         if session && !is_reading(&request.method) {
             return Err(AccessError::OnlyReading);
         }
-        if visitor.right.allows(target, request) {
-            Ok(visitor)
-        } else {
-            Err(AccessError::NotTheirs)
+        if let Right::Studies(studies) = &visitor.right {
+            self.limits.check(upstream, studies, target, request).await?;
         }
+        Ok(visitor)
     }
 
     /// Who is known already and may see a study, without anything to wait for. `None` says nothing: the request
@@ -281,103 +287,5 @@ impl Right {
             Self::All | Self::AsTheArchiveSays(_) => true,
             Self::Studies(studies) => studies.contains(study),
         }
-    }
-
-    /// Who is limited to some studies reads these, and searches for no others.
-    fn allows(&self, target: &Target, request: &Parts) -> bool {
-        let Self::Studies(studies) = self else { return true };
-        match target {
-            Target::Rendering(resource) => studies.contains(resource.scope.study()),
-            Target::Session(study) => studies.contains(study),
-            Target::PassThrough(below) => {
-                let query = request.uri.query().unwrap_or_default();
-                is_reading(&request.method)
-                    && (is_within(below, studies) || is_search_for(below, query, studies))
-            }
-        }
-    }
-}
-
-/// Whether a raw path lies in one of the studies, in the plain spelling: what would have to be decoded first
-/// might be read otherwise by the archive.
-fn is_within(below: &str, studies: &BTreeSet<Uid>) -> bool {
-    let Some(rest) = below.strip_prefix("/studies/") else { return false };
-    let (study, rest) = rest.split_once('/').unwrap_or((rest, ""));
-    let is_plain = !rest.contains("//") && !rest.to_ascii_lowercase().contains("%2f");
-    is_plain && study.parse::<Uid>().is_ok_and(|study| studies.contains(&study))
-}
-
-/// Whether it is a search for one or several of the studies by their UIDs, and for no others.
-fn is_search_for(below: &str, query: &str, studies: &BTreeSet<Uid>) -> bool {
-    if below != "/studies" {
-        return false;
-    }
-    let is_key = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        name == "studyinstanceuid" || name == "0020000d"
-    };
-    let keys: Vec<String> = url::form_urlencoded::parse(query.as_bytes())
-        .filter(|(name, _)| is_key(name.trim()))
-        .map(|(_, value)| value.into_owned())
-        .collect();
-    // Of two, archives might take either.
-    let [value] = &keys[..] else { return false };
-    value.split([',', '\\']).all(|uid| uid.parse::<Uid>().is_ok_and(|uid| studies.contains(&uid)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn studies() -> BTreeSet<Uid> {
-        ["1.2.3", "1.2.4"].map(|uid| uid.parse().unwrap()).into()
-    }
-
-    #[test]
-    fn a_path_lies_in_a_study_in_its_plain_spelling_only() {
-        for path in ["/studies/1.2.3", "/studies/1.2.3/", "/studies/1.2.4/series/9/metadata"] {
-            assert!(is_within(path, &studies()), "{path}");
-        }
-        for path in [
-            "/studies",
-            "/studies/",
-            "/studies/1.2.5",
-            "/studies/1.2",
-            "/studies/1.2.3%2F..%2F1.2.5",
-            "/studies/1%2E2.3",
-            "//studies/1.2.3",
-            "/studies//1.2.3",
-            "/studies/1.2.3//studies/1.2.5",
-            "/studies/1.2.3/series/1%2f2",
-            "/series/1.2.3",
-            "/Studies/1.2.3",
-            "",
-            "/",
-        ] {
-            assert!(!is_within(path, &studies()), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_search_is_for_their_studies_by_one_key() {
-        let may = |query: &str| is_search_for("/studies", query, &studies());
-        assert!(may("StudyInstanceUID=1.2.3"));
-        assert!(may("limit=1&0020000D=1.2.3%2C1.2.4&includefield=all"));
-        for query in [
-            "",
-            "limit=1",
-            "StudyInstanceUID=",
-            "StudyInstanceUID=1.2.5",
-            "StudyInstanceUID=1.2.3,1.2.5",
-            "StudyInstanceUID=1.2.3%5C1.2.5",
-            "StudyInstanceUID=1.2.3&StudyInstanceUID=1.2.5",
-            "StudyInstanceUID=1.2.3&0020000d=1.2.5",
-            "StudyInstanceUID=1.2.3&StudyInstanceUid=1.2.3",
-            "StudyInstanceUID=1.2.*",
-            "StudyInstanceUID=*",
-        ] {
-            assert!(!may(query), "{query}");
-        }
-        assert!(!is_search_for("/series", "StudyInstanceUID=1.2.3", &studies()));
     }
 }

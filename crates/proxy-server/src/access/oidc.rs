@@ -130,6 +130,9 @@ impl Oidc {
         let claims = decode::<Value>(token, &key, &rules).map_err(|error| bad(&error))?.claims;
         // What is no number is not to count as absent.
         let is_number = |name| claims.get(name).is_none_or(Value::is_number);
+        if !claims.get("iss").is_some_and(Value::is_string) {
+            return Err(AccessError::BadToken("it is of another issuer"));
+        }
         if !is_number("nbf") || !is_number("exp") {
             return Err(AccessError::BadToken("its times are no numbers"));
         }

@@ -32,12 +32,14 @@ pub(super) struct Session {
     is_secure: bool,
 }
 
-/// Whether a request brings one.
+/// Whether a request brings one, or something that might be taken for one.
 pub(super) fn is_shown(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(COOKIE)
-        .iter()
-        .any(|value| value.as_bytes().windows(NAME.len()).any(|window| window == NAME.as_bytes()))
+    headers.get_all(COOKIE).iter().any(|value| names_ours(value.as_bytes()))
+}
+
+/// In whatever spelling.
+fn names_ours(cookie: &[u8]) -> bool {
+    cookie.windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME.as_bytes()))
 }
 
 impl Session {
@@ -120,23 +122,22 @@ fn bound_to(upstream: &Upstream, study: &Uid) -> Vec<u8> {
     [b"lightbox session 1".as_slice(), &upstream.realm.groups(study).index].concat()
 }
 
-/// Takes the values of our cookies out of the headers. The others stay.
+/// Takes our cookies out of the headers, and whatever an archive might take for one. The others stay.
 fn split_off(headers: &mut HeaderMap) -> Vec<String> {
     let (mut ours, mut others) = (Vec::new(), Vec::new());
     for value in headers.get_all(COOKIE) {
-        let Ok(text) = value.to_str() else {
-            // Whatever it is, it is none of ours.
-            others.push(value.clone());
-            continue;
-        };
-        let mut rest = Vec::new();
-        for pair in text.split(';').map(str::trim).filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some((NAME, sealed)) => ours.push(sealed.to_owned()),
+        let mut rest: Vec<&[u8]> = Vec::new();
+        for pair in value.as_bytes().split(|b| *b == b';').map(<[u8]>::trim_ascii) {
+            let own = pair.strip_prefix(NAME.as_bytes()).and_then(|own| own.strip_prefix(b"="));
+            match own.map(std::str::from_utf8) {
+                Some(Ok(sealed)) => ours.push(sealed.to_owned()),
+                _ if pair.is_empty() || names_ours(pair) => {}
                 _ => rest.push(pair),
             }
         }
-        if let (false, Ok(mut value)) = (rest.is_empty(), HeaderValue::from_str(&rest.join("; "))) {
+        if let (false, Ok(mut value)) =
+            (rest.is_empty(), HeaderValue::from_bytes(&rest.join(&b"; "[..])))
+        {
             value.set_sensitive(true);
             others.push(value);
         }
@@ -216,14 +217,22 @@ mod tests {
     }
 
     #[test]
-    fn other_cookies_stay() {
+    fn other_cookies_stay_and_what_may_be_ours_does_not() {
         let mut headers = HeaderMap::new();
-        headers.append(COOKIE, HeaderValue::from_static("a=1; lightbox-study=x.y; b=2"));
-        headers.append(COOKIE, HeaderValue::from_static("lightbox-study=z"));
-        headers.append(COOKIE, HeaderValue::from_static("c=lightbox-study"));
+        for value in [
+            &b"a=1; lightbox-study=x.y; b=2"[..],
+            b"lightbox-study=z",
+            b"c=3, lightbox-study=v",
+            b"lightbox-study =v; d=4",
+            b"\"lightbox-study\"=v;LIGHTBOX-STUDY=v",
+            b"\xc3\xa4=1; lightbox-study=w",
+        ] {
+            headers.append(COOKIE, HeaderValue::from_bytes(value).unwrap());
+        }
         assert!(is_shown(&headers));
-        assert_eq!(split_off(&mut headers), ["x.y", "z"]);
-        let left: Vec<&HeaderValue> = headers.get_all(COOKIE).iter().collect();
-        assert_eq!(left, ["a=1; b=2", "c=lightbox-study"]);
+        assert_eq!(split_off(&mut headers), ["x.y", "z", "w"]);
+        let left: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        assert_eq!(left, [&b"a=1; b=2"[..], b"d=4", b"\xc3\xa4=1"]);
+        assert!(!is_shown(&headers));
     }
 }
