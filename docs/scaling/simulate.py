@@ -2,6 +2,7 @@
 """How large a cache has to be, and how many nodes are needed: the tables of docs/scaling.md.
 
     simulate.py                                  prints the tables
+    simulate.py --page docs/scaling.md           puts them into the page
     simulate.py --trace FILE                     writes the requests of a small department
     simulate.py --replay FILE --disk 2MB --memory 0
                                                  predicts how many of the requests of a trace are hits
@@ -13,8 +14,11 @@ Everything above "The cache" is an assumption or a measurement of ours: put your
 """
 
 import argparse
+import contextlib
+import io
 import math
 import random
+import re
 import sys
 from collections import OrderedDict
 
@@ -62,15 +66,17 @@ CLOUD = ("cloud archive", 400_000, CLOUD_MIX, 0.50)
 # What was measured: docs/scaling.md says how ---------------------------------------------------------------
 
 # Bytes of records, as they are in memory without the 200 that each entry takes beside them.
-PICTURE = 9_000
-IDENTITY = 190
-STANDING = 190
-SOURCE = 526_000
+PICTURE = 10_700
+IDENTITY = 32
+STANDING = 152
+SOURCE = 524_400
 # A node of two cores: thumbnails that are fetched and drawn, or are found in memory, a second.
 COLD_PER_SECOND = 300
 HITS_PER_SECOND = 49_000
-# What a thumbnail takes in Redis: standing, identity and picture, with keys, sets and expiry.
-REDIS_THUMBNAIL = 12_000
+# What the thumbnail of a series takes in Redis: standing, identity and picture, with keys, sets and expiry;
+# and that of the study, which is one of these: another standing.
+REDIS_THUMBNAIL = 13_700
+REDIS_STUDY = 2_700
 
 # What is configured: the defaults --------------------------------------------------------------------------
 
@@ -86,6 +92,8 @@ SPARE_NODES = 1
 # The simulated archive has so many studies a year; caches are as much smaller as it is. Which studies are in
 # the sample does not depend on what is asked of them, so that rates are those of the whole.
 SAMPLE = 2_000
+# Fewer studies than that in a cache of the sample tell nothing.
+FEWEST = 10
 
 # The cache -------------------------------------------------------------------------------------------------
 # As crates/disk-store and crates/proxy-server/src/cache have it.
@@ -270,6 +278,13 @@ class Study:
     def on_disk(self):
         return self.index + self.content + 2 * BLOCK
 
+    def files(self):
+        """With two directories."""
+        return 2 + (1 + self.series) + 2 * self.series
+
+    def in_redis(self):
+        return self.series * REDIS_THUMBNAIL + REDIS_STUDY
+
 
 def poisson(rng, mean):
     limit, count, product = math.exp(-mean), 0, rng.random()
@@ -381,11 +396,13 @@ class Count:
 
     def __init__(self):
         self.all = self.memory = self.disk = self.at_once = self.at_once_if_patient = 0
+        self.missed_in_redis = 0
 
     def view(self, study, found, past):
         self.all += study.thumbnails
         self.memory += study.thumbnails * (found == "memory")
         self.disk += study.thumbnails * (found == "disk")
+        self.missed_in_redis += study.in_redis() * (not found)
         self.at_once += study.thumbnails * (past < STALE_WHILE_REVALIDATE)
         self.at_once_if_patient += study.thumbnails * (past < PATIENT)
 
@@ -467,10 +484,11 @@ def print_studies(scenarios):
             f"{year.thumbnails * scenario.scale / 1e6:.1f} million",
             f"{scenario.per_second_at_peak(year.thumbnails):.1f}",
             size(scenario.everything),
+            f"{sum(study.files() for study in year.held) * scenario.scale / 1e6:.0f} million",
         ])
     head = ["", "studies a year", "studies held", "series of a study", "on disk for a study",
             "thumbnails asked for in a year", "a second at the busiest hour",
-            "`cache_disk` for everything"]
+            "`cache_disk` for everything", "files of it"]
     table(head, rows)
 
 
@@ -536,6 +554,10 @@ def print_memory(scenarios):
         row = [size(memory)]
         for scenario in scenarios:
             scaled = memory * scenario.year.scale / scenario.scale
+            of_study = sum(study.memory for study in scenario.year.held) / len(scenario.year.held)
+            if scaled / scenario.year.scale / 8 * 3 < FEWEST * of_study:
+                row.append("–")
+                continue
             count = scenario.year.run(scenario.year.on_disk * scenario.year.scale * 2, True, scaled)
             row.append(percent(count.memory / count.all))
         rows.append(row)
@@ -548,12 +570,11 @@ def print_redis(scenarios, curves):
     for scenario in scenarios:
         year = scenario.year
         count = next(count for share, count in curves[scenario.name][1] if share >= 0.1)
-        missed = count.all - count.memory - count.disk
-        made = (sum(study.thumbnails for study in year.arrived) + missed) * scenario.scale
+        arrived = sum(study.in_redis() for study in year.arrived)
+        made = (arrived + count.missed_in_redis) * scenario.scale
         keep = (CACHE_TTL + STALE_WHILE_REVALIDATE) / DAY
-        a_day, month = made / WORKDAYS * keep, made / 365 * 30
-        everything = sum(study.thumbnails for study in year.held) * scenario.scale
-        rows.append([scenario.name] + [size(n * REDIS_THUMBNAIL) for n in (a_day, month, everything)])
+        everything = sum(study.in_redis() for study in year.held) * scenario.scale
+        rows.append([scenario.name, size(made / WORKDAYS * keep), size(made / 365 * 30), size(everything)])
     head = ["", "25 h, the defaults", "`stale_while_revalidate = \"720h\"`", "everything"]
     table(head, rows)
 
@@ -599,16 +620,35 @@ def replay(path, memory, disk, sizes):
     print(f"requests {asked} hits {hits} rate {100 * hits / max(asked, 1):.1f} %")
 
 
+def put_into(path):
+    """Each table in the place of the one that is called the same."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        print_tables()
+    with open(path, encoding="utf-8") as file:
+        page = file.read()
+    for block in printed.getvalue().strip().split("\n\n"):
+        name = re.escape(block.split("\n")[0])
+        page, count = re.subn(rf"{name}\n(\|.*\n)*", lambda _, block=block: block + "\n", page)
+        if count != 1:
+            sys.exit(f"{path} has {count} places for {name}")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(page)
+
+
 UNITS = {"KB": 1000, "MB": 10**6, "GB": 10**9, "KiB": KIB, "MiB": MIB, "GiB": GIB, "B": 1, "": 1}
 
 
 def a_size(text):
+    if text == "off":
+        return 0
     number = text.rstrip("KMGiB")
     return int(float(number) * UNITS[text[len(number):].strip()])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", metavar="FILE", help="put the tables into this page")
     parser.add_argument("--trace", metavar="FILE", help="write the requests of a small department")
     parser.add_argument("--studies", type=int, default=60, help="how many studies it has")
     parser.add_argument("--replay", metavar="FILE", help="predict the hits of a trace")
@@ -617,7 +657,9 @@ def main():
     for name, default in (("picture", PICTURE), ("identity", IDENTITY), ("standing", STANDING), ("source", SOURCE)):
         parser.add_argument(f"--{name}", type=int, default=default, help="bytes of such a record")
     said = parser.parse_args()
-    if said.trace:
+    if said.page:
+        put_into(said.page)
+    elif said.trace:
         write_trace(said.trace, said.studies)
     elif said.replay:
         replay(said.replay, said.memory, said.disk, said)
