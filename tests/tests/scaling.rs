@@ -306,6 +306,18 @@ impl Redis {
     }
 }
 
+/// What a proxy and its workers have taken of processors.
+fn processor_seconds(proxy: &Proxy) -> f64 {
+    let ticks = |pid: u32| -> Option<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name, which may hold anything: utime and stime, proc(5).
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        Some(fields[11].parse::<f64>().ok()? + fields[12].parse::<f64>().ok()?)
+    };
+    let all = proxy.children().into_iter().chain([proxy.pid()]);
+    all.filter_map(ticks).sum::<f64>() / 100.0
+}
+
 /// Series of eight to a study, of which each thumbnail is asked for once, so many at a time.
 async fn cold(proxy: &Proxy, trace: &[Asked], at_once: usize) -> f64 {
     let began = Instant::now();
@@ -327,16 +339,25 @@ async fn figures() {
     let redis = Redis::start().await;
     let thumbnails = trace.len() as f64;
     for at_once in [1, 4, 16] {
-        let mut rates = Vec::new();
+        let (mut rates, mut work) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             let keeper = Keeper::new(&[("cache_memory", "256MiB"), ("log", "warn")]);
             let proxy = keeper.start(&archive.url()).await;
+            let before = processor_seconds(&proxy);
             rates.push(cold(&proxy, &trace, at_once).await);
+            work.push((processor_seconds(&proxy) - before) / thumbnails * 1000.0);
         }
         rates.sort_by(f64::total_cmp);
+        work.sort_by(f64::total_cmp);
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap();
         println!(
-            "cold, {at_once} at a time: {:.0} thumbnails a second ({:.0} to {:.0})",
-            rates[1], rates[0], rates[2]
+            "cold, {at_once} at a time: {:.0} thumbnails a second ({:.0} to {:.0}), {:.1} ms of a \
+             processor each; load {}",
+            rates[1],
+            rates[0],
+            rates[2],
+            work[1],
+            load.split(' ').next().unwrap()
         );
     }
     let url = format!("redis://127.0.0.1:{}/0", redis.port);
@@ -359,10 +380,8 @@ async fn figures() {
     println!("Redis: {:.0} bytes a thumbnail, {keys} keys", (after - before) / thumbnails);
     let studies: Vec<Asked> = (1..=STUDIES).map(|study| Asked { study, series: 0 }).collect();
     cold(&proxy, &studies, 4).await;
-    eventually("those of studies too", || async {
-        redis.holds().1 >= keys + f64::from(STUDIES)
-    })
-    .await;
+    eventually("those of studies too", || async { redis.holds().1 >= keys + f64::from(STUDIES) })
+        .await;
     println!("Redis: {:.0} bytes a study", (redis.holds().0 - after) / f64::from(STUDIES));
     for store in ["pictures", "sources"] {
         let bytes = proxy.metric(&format!("lightbox_cache_disk_bytes{{store=\"{store}\"}}")).await;
