@@ -72,12 +72,12 @@ STANDING = 152
 SOURCE = 524_400
 # A node of two cores: thumbnails that are fetched and drawn, or are found in memory, a second. The first was measured
 # on a machine that was busy with other things, which is on the safe side.
-COLD_PER_SECOND = 100
+COLD_PER_SECOND = 85
 HITS_PER_SECOND = 49_000
 # What the thumbnail of a series takes in Redis: standing, identity and picture, with keys, sets and expiry;
 # and that of the study, which is one of these: another standing.
 REDIS_THUMBNAIL = 13_700
-REDIS_STUDY = 2_700
+REDIS_STUDY = 600
 
 # What is configured: the defaults --------------------------------------------------------------------------
 
@@ -449,7 +449,7 @@ def table(head, rows):
 
 
 # Of a cache that holds everything.
-SHARES = [0.005, 0.01, 0.02, 0.04, 0.07, 0.12, 0.2, 0.3, 0.45, 0.7, 1.0]
+SHARES = [0.005, 0.01, 0.02, 0.04, 0.12, 0.2, 0.3, 0.45, 0.7, 1.0]
 
 
 def curve(year, ahead):
