@@ -105,6 +105,11 @@ impl Browser {
         self.seen.iter().filter_map(problem).collect()
     }
 
+    /// Forgets what it keeps of answers.
+    pub fn clear_cache(&mut self) {
+        self.command("Network.clearBrowserCache", json!({}));
+    }
+
     /// Gives pages this much room from now on, in CSS pixels.
     pub fn resize(&mut self, width: u32, height: u32) {
         let size = json!({

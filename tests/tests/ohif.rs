@@ -278,7 +278,7 @@ impl Stage {
     async fn build() -> Result<Self, String> {
         let viewers = [OLDER[0], OLDER[1], NEWEST].map(|version| {
             let server = format!(
-                "root {}; location = /app-config.js {{ alias ROOT/app-config.js; }}
+                "root {}; location = /app-config.js {{ alias ROOT/app-config.js; add_header Cache-Control no-store; }}
                  location / {{ try_files $uri /index.html; }}",
                 dist(version)?.display()
             );
@@ -441,6 +441,7 @@ impl Stage {
     /// Each of these was asked for, and nothing else; each was answered with a picture at once; no frame was
     /// fetched but those of the viewport's series; and the browser has nothing to complain of.
     fn requests_are(&mut self, name: &str, version: &str, mode: Mode, wanted: &BTreeSet<String>) {
+        assert_eq!(self.browser.problems(), [""; 0], "{name}");
         let loaded = self.browser.loaded();
         let mut asked = BTreeSet::new();
         for answer in loaded.iter().filter(|l| mode.is_thumbnail(&l.url) && l.kind != "Preflight") {
@@ -458,16 +459,15 @@ impl Stage {
         let drawn: BTreeSet<&str> =
             frames.filter_map(|l| l.url.split("/instances/").next()).collect();
         assert!(drawn.len() <= 1, "{name}: OHIF draws more than its viewport: {drawn:?}");
-        assert_eq!(self.browser.problems(), [""; 0], "{name}");
     }
 
     /// Waits until it is so, of the labels of the tiles with a picture and of all answers, and nothing more comes.
-    /// What is missing after half a minute is for the caller to name.
+    /// What is missing after half a minute, or where OHIF does not start, is for the caller to name.
     fn settle(&mut self, is_so: impl Fn(&[String], &[Loaded]) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         let mut before = 0;
-        while Instant::now() < deadline {
-            let shown = self.browser.evaluate(SHOWN);
+        while Instant::now() < deadline && self.browser.problems().is_empty() {
+            let shown = self.browser.evaluate(&SHOWN.replace("LABEL", LABEL));
             let shown: Vec<String> = serde_json::from_value(shown).unwrap();
             let loaded = self.browser.loaded();
             if is_so(&shown, &loaded) && loaded.len() == before {
@@ -483,14 +483,15 @@ impl Stage {
         while !is_so(&mut self.browser) {
             if Instant::now() > deadline {
                 self.keep("failed");
-                panic!("OHIF does not show {what}: {:?}", self.browser.problems());
+                let answers: Vec<Loaded> = self.browser.loaded();
+                panic!("OHIF does not show {what}: {:?}\n{answers:?}", self.browser.problems());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
     fn tiles(&mut self) -> Tiles {
-        let tiles = self.browser.evaluate(TILES);
+        let tiles = self.browser.evaluate(&TILES.replace("LABEL", LABEL));
         let tile = |tile: &Value| {
             let text = |at: usize| tile[at].as_str().unwrap_or_default().to_owned();
             let picture = text(2).split_once(',').map(|(_, png)| {
@@ -514,8 +515,10 @@ impl Stage {
     /// They have neither `thumbnailRequestStrategy` nor the preview panel.
     fn older_versions(&mut self, drawn: &Tiles) {
         for version in OLDER {
-            for mode in [BULK, DIRECT, RENDERED] {
+            for mode in [BULK, DIRECT] {
                 let viewer = self.configure(version, mode);
+                // 3.12.10 may not start from a cache: "__filename is not defined", says its bundle.
+                self.browser.clear_cache();
                 self.viewer_shows(version, &viewer, version, mode, drawn);
             }
         }
@@ -532,6 +535,8 @@ impl Stage {
         let loaded = self.browser.loaded();
         let answer = loaded.iter().find(|l| l.url == url).unwrap();
         assert_eq!((answer.status, answer.media_type.as_str()), (200, "application/pdf"));
+        // The page of the sample.
+        self.until("a page", |browser| painted(browser, [230, 240, 250]) > 1000);
         assert_eq!(self.browser.problems(), [""; 0], "PDF");
         self.keep("document");
     }
@@ -542,23 +547,23 @@ impl Stage {
         };
         let viewer = self.configure(NEWEST, RECOMMENDED);
         let url = self.open_series(&viewer, &video);
-        self.until("a video", |browser| {
-            browser.evaluate("document.querySelector('video')?.src ?? null") == json!(url)
-                && browser.loaded().iter().any(|l| l.url == url)
-        });
+        self.until("a video", |browser| browser.loaded().iter().any(|l| l.url == url));
         let loaded = self.browser.loaded();
         let answers: Vec<_> = loaded.iter().filter(|l| l.url == url).collect();
-        let served = |l: &&Loaded| matches!(l.status, 200 | 206) && l.media_type == "video/mp4";
+        let served = |l: &&Loaded| {
+            matches!(l.status, 200 | 206) && l.media_type == "video/mp4" && l.kind == "Media"
+        };
         assert!(answers.iter().all(served), "{answers:?}");
-        let plays =
+        let playable =
             "document.createElement('video').canPlayType('video/mp4; codecs=\"avc1.42E01E\"')";
-        if self.browser.evaluate(plays) == json!("") {
-            eprintln!("SKIPPED: playing it: this Chromium has no H.264");
+        if self.browser.evaluate(playable) == json!("") {
+            eprintln!("SKIPPED: playing a video in OHIF: this Chromium has no H.264");
             return;
         }
-        self.until("the size of a video", |browser| {
-            browser.evaluate("document.querySelector('video').videoWidth") == json!(320)
-        });
+        self.until("the beginning of a video", |browser| browser.evaluate(VIDEO_IS_THERE) == true);
+        self.browser.evaluate(PLAY);
+        // The yellow bar of ffmpeg's test picture.
+        self.until("a video that plays", |browser| painted(browser, [255, 255, 0]) > 1000);
         assert_eq!(self.browser.problems(), [""; 0], "video");
         self.keep("video");
     }
@@ -579,13 +584,14 @@ impl Stage {
             .replace("http://127.0.0.1:8080", &proxy.url())
             .replace("/var/www/ohif", dist(NEWEST).unwrap().to_str().unwrap());
         let server = inside(&server, &["listen", "server_name", "ssl_"]);
-        let server = format!("location = /app-config.js {{ alias ROOT/app-config.js; }}\n{server}");
+        let server = format!(
+            "location = /app-config.js {{ alias ROOT/app-config.js; add_header Cache-Control no-store; }}\n{server}"
+        );
         let nginx = Nginx::start(1, MEDIA_TYPES, &server, &[]).expect("the recipe's nginx starts");
         let config = recipe("Same origin", "js");
         for mode in [RECOMMENDED, DIRECT] {
             nginx.put("app-config.js", with_settings(&config, mode).as_bytes());
             self.viewer_shows("same origin", &nginx.url(), NEWEST, mode, drawn);
-            self.study_list_shows("same origin", &nginx.url(), mode, drawn);
             let preflights = self.browser.loaded();
             assert!(
                 preflights.iter().all(|l| l.kind != "Preflight"),
@@ -604,7 +610,6 @@ impl Stage {
         let config = recipe("At the path of dcm4chee", "js").replace(EXAMPLE, &proxy.url());
         let viewer = self.put_config(NEWEST, &config, RECOMMENDED);
         self.viewer_shows("dcm4chee's path", &viewer, NEWEST, RECOMMENDED, drawn);
-        self.study_list_shows("dcm4chee's path", &viewer, RECOMMENDED, drawn);
     }
 
     /// The archive wants a token with every request.
@@ -660,14 +665,23 @@ impl Stage {
 const ROWS: &str = "document.querySelectorAll('tbody tr[aria-selected]').length";
 const SELECT: &str = "document.querySelectorAll('tbody tr[aria-selected]')[ROW]
     .querySelector('td').click()";
+/// OHIF's viewport draws from an element that is not in the page.
+const VIDEO_IS_THERE: &str = "(() => {
+    const viewports = window.cornerstone?.getRenderingEngines().flatMap(e => e.getViewports());
+    const video = viewports?.[0]?.videoElement;
+    return video?.readyState >= 2 && video.videoWidth === 320 && video.videoHeight === 240;
+})()";
+const PLAY: &str = "window.cornerstone.getRenderingEngines()[0].getViewports()[0].play()";
+/// Series Description of a tile; 3.11 does not mark it.
+const LABEL: &str = "'[data-cy=series-description-label], button[data-state] > div'";
 /// Series Descriptions of the tiles whose picture is there.
 const SHOWN: &str = "[...document.querySelectorAll('[data-cy^=study-browser-thumbnail]')]
     .filter(tile => tile.querySelector('img')?.naturalWidth > 0)
-    .map(tile => tile.querySelector('[data-cy=series-description-label]').textContent)";
+    .map(tile => tile.querySelector(LABEL)?.textContent ?? '')";
 /// Label, how the address begins, and the picture as PNG.
 const TILES: &str =
     "[...document.querySelectorAll('[data-cy^=study-browser-thumbnail]')].map(tile => {
-    const label = tile.querySelector('[data-cy=series-description-label]').textContent;
+    const label = tile.querySelector(LABEL)?.textContent ?? '';
     const image = tile.querySelector('img');
     if (!image?.naturalWidth) return [label, image?.src.slice(0, 5) ?? '', ''];
     const canvas = document.createElement('canvas');
@@ -675,6 +689,13 @@ const TILES: &str =
     canvas.getContext('2d').drawImage(image, 0, 0);
     return [label, image.src.slice(0, 5), canvas.toDataURL('image/png')];
 })";
+
+/// How many pixels of the page have this colour, or nearly.
+fn painted(browser: &mut Browser, wanted: [u8; 3]) -> usize {
+    let picture = Picture::from_png(&browser.screenshot()).unwrap();
+    let near = |pixel: &&[u8]| pixel.iter().zip(wanted).all(|(&p, wanted)| p.abs_diff(wanted) <= 8);
+    picture.samples.chunks_exact(picture.channels).filter(near).count()
+}
 
 // Likeness ------------------------------------------------------------------------------------------
 
@@ -743,8 +764,10 @@ fn dist(version: &str) -> Result<PathBuf, String> {
 async fn identity_provider() -> ScriptedOrigin {
     let provider = ScriptedOrigin::start().await;
     let url = provider.url();
-    let for_pages =
-        |body: Value| Answer::json(body.to_string()).header("access-control-allow-origin", "*");
+    let for_pages = |body: Value| {
+        Answer::new(200, "application/json", body.to_string())
+            .header("access-control-allow-origin", "*")
+    };
     let described = json!({
         "issuer": url,
         "authorization_endpoint": format!("{url}/authorize"),
