@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::ImageAttributes;
 use crate::dataset::{integer, items, text};
 use crate::pixel::raster::Raster;
+use crate::slide::total_matrix;
 use crate::spec::{BurnedIn, RenderSpec};
 
 /// Cells along the longer side of a frame whose texts are hidden.
@@ -37,6 +38,8 @@ pub struct BurnedInText {
     /// The regions of an ultrasound image (0018,6011), around which there may be texts though nothing is
     /// declared; none where it is declared that there is no text.
     clear: Vec<Region>,
+    /// The longer side of what the frame is a part of, in pixels: of a tile, that of its slide.
+    extent: u32,
 }
 
 /// A rectangle of pixels.
@@ -49,12 +52,16 @@ struct Region {
 impl BurnedInText {
     /// Of an image of so many columns and rows.
     pub(crate) fn read(dataset: &InMemDicomObject, columns: u32, rows: u32) -> Self {
-        match declared(dataset) {
-            Some(false) => Self::default(),
-            said => {
-                Self { is_declared: said == Some(true), clear: regions(dataset, columns, rows) }
-            }
+        let said = declared(dataset);
+        if said == Some(false) {
+            return Self::default();
         }
+        let (is_declared, clear) = (said == Some(true), regions(dataset, columns, rows));
+        if !is_declared && clear.is_empty() {
+            return Self::default();
+        }
+        let extent = total_matrix(dataset).map_or(0, longer).max(longer((columns, rows)));
+        Self { is_declared, clear, extent }
     }
 
     /// Whether it is as [`Self::read`] makes it.
@@ -74,6 +81,10 @@ impl BurnedInText {
     fn is_to_be_hidden(&self, spec: &RenderSpec) -> bool {
         spec.burned_in != BurnedIn::Render && (self.is_declared || !self.clear.is_empty())
     }
+}
+
+fn longer((columns, rows): (u32, u32)) -> u32 {
+    columns.max(rows)
 }
 
 /// Whether the data set says that texts are burned in.
@@ -148,7 +159,8 @@ pub(crate) fn hide(
     let clear = if full == (attributes.columns, attributes.rows) { &said.clear[..] } else { &[] };
     let clear: Vec<_> = clear.iter().filter_map(|region| region.scaled(raster, full)).collect();
     let (columns, rows) = (f64::from(full.0), f64::from(full.1));
-    let grid = Grid::new(raster, full, (0.0, 0.0, columns, rows));
+    let extent = said.extent.max(longer(full));
+    let grid = Grid::new(raster, extent, (0.0, 0.0, columns, rows));
     coarsen(raster, &grid, &clear);
 }
 
@@ -162,7 +174,7 @@ pub(crate) fn hide_tiles(
     spec: &RenderSpec,
 ) {
     if attributes.burned_in.is_to_be_hidden(spec) {
-        let grid = Grid::new(raster, matrix, covered);
+        let grid = Grid::new(raster, longer(matrix), covered);
         coarsen(raster, &grid, &[]);
     }
 }
@@ -197,9 +209,9 @@ struct Grid {
 }
 
 impl Grid {
-    /// For a raster that shows what is `covered` of a frame of these columns and rows.
-    fn new(raster: &Raster, (columns, rows): (u32, u32), covered: (f64, f64, f64, f64)) -> Self {
-        let side = f64::from(columns.max(rows)) / f64::from(CELLS);
+    /// For a raster that shows what is `covered` of what is so long at its longer side.
+    fn new(raster: &Raster, extent: u32, covered: (f64, f64, f64, f64)) -> Self {
+        let side = f64::from(extent) / f64::from(CELLS);
         let (left, top, width, height) = covered;
         Self {
             across: cells(raster.width, left, width, side),
@@ -313,6 +325,10 @@ mod tests {
         Region { columns, rows }
     }
 
+    fn said_of(is_declared: bool, clear: Vec<Region>) -> BurnedInText {
+        BurnedInText { is_declared, clear, extent: 0 }
+    }
+
     const MIDDLE: [i64; 4] = [10, 5, 79, 39];
 
     #[test]
@@ -375,7 +391,7 @@ mod tests {
     #[test]
     fn what_no_data_set_says_is_refused() {
         for (columns, rows) in [(0..101, 0..1), (0..1, 0..51), (5..5, 0..1), (0..1, 9..9)] {
-            let said = BurnedInText { is_declared: true, clear: vec![region(columns, rows)] };
+            let said = said_of(true, vec![region(columns, rows)]);
             assert!(!said.is_legal(100, 50), "{said:?}");
             let attributes = ImageAttributes { burned_in: said, ..image(50, 100, 8) };
             assert!(attributes.check().is_err());
@@ -413,7 +429,7 @@ mod tests {
 
     #[test]
     fn what_is_declared_is_hidden_everywhere() {
-        let said = || BurnedInText { is_declared: true, clear: Vec::new() };
+        let said = || said_of(true, Vec::new());
         assert_eq!(hidden(said(), BurnedIn::Render), stripes(64, 32));
         assert_eq!(hidden(said(), BurnedIn::Pixelate).data, [120; 64 * 32]);
         assert_eq!(hidden(BurnedInText::default(), BurnedIn::Pixelate), stripes(64, 32));
@@ -425,7 +441,7 @@ mod tests {
             [(true, BurnedIn::Pixelate), (false, BurnedIn::Pixelate), (false, BurnedIn::Icon)]
         {
             let clear = vec![region(10..30, 3..20), region(26..64, 10..31)];
-            let hidden = hidden(BurnedInText { is_declared, clear: clear.clone() }, burned_in);
+            let hidden = hidden(said_of(is_declared, clear.clone()), burned_in);
             let plain = stripes(64, 32);
             for (at, (&got, &was)) in hidden.data.iter().zip(&plain.data).enumerate() {
                 let (x, y) = (at as u32 % 64, at as u32 / 64);
@@ -438,7 +454,7 @@ mod tests {
     #[test]
     fn regions_of_another_size_are_not_believed() {
         let mut raster = stripes(32, 32);
-        let said = BurnedInText { is_declared: false, clear: vec![region(0..60, 0..30)] };
+        let said = said_of(false, vec![region(0..60, 0..30)]);
         let attributes = ImageAttributes { burned_in: said, ..image(32, 64, 8) };
         hide(&mut raster, (32, 32), &attributes, &spec(BurnedIn::Pixelate));
         assert_eq!(raster.data, [120; 32 * 32]);
@@ -448,7 +464,7 @@ mod tests {
     fn channels_keep_their_own_means() {
         let pixels = [[0, 10, 20], [100, 30, 220]].as_flattened().repeat(32 * 16);
         let mut colours = raster(64, 16, Channels::Rgb, pixels);
-        let said = BurnedInText { is_declared: true, clear: Vec::new() };
+        let said = said_of(true, Vec::new());
         let attributes = ImageAttributes { burned_in: said, ..image(16, 64, 8) };
         hide(&mut colours, (64, 16), &attributes, &spec(BurnedIn::Pixelate));
         assert_eq!(colours.data, [50, 20, 120].repeat(64 * 16));
@@ -458,14 +474,27 @@ mod tests {
     fn a_part_of_a_slide_has_the_cells_of_the_whole() {
         // A tenth of a slide, in its own pixels: not sixteen cells, but two.
         let mut part = stripes(100, 100);
-        let said = BurnedInText { is_declared: true, clear: Vec::new() };
+        let said = said_of(true, Vec::new());
         let attributes = ImageAttributes { burned_in: said, ..image(100, 100, 8) };
-        let grid = Grid::new(&part, (1000, 1000), (450.0, 450.0, 100.0, 100.0));
+        let grid = Grid::new(&part, 1000, (450.0, 450.0, 100.0, 100.0));
         assert_eq!(grid.across, [0..50, 50..100]);
         let pixelate = spec(BurnedIn::Pixelate);
         let covered = (450.0, 450.0, 100.0, 100.0);
         hide_tiles(&mut part, (1000, 1000), covered, &attributes, &pixelate);
         assert_eq!(part.data, [120; 10_000]);
+    }
+
+    #[test]
+    fn a_tile_has_the_cells_of_its_slide() {
+        let mut tile = dataset(Some("YES"), &[]);
+        put(&mut tile, tags::TOTAL_PIXEL_MATRIX_COLUMNS, VR::UL, 6400_u32.into());
+        put(&mut tile, tags::TOTAL_PIXEL_MATRIX_ROWS, VR::UL, 100_u32.into());
+        let burned_in = BurnedInText::read(&tile, 64, 32);
+        let attributes = ImageAttributes { burned_in, ..image(32, 64, 8) };
+        let mut marked = stripes(64, 32);
+        marked.data[..1024].fill(0);
+        hide(&mut marked, (64, 32), &attributes, &spec(BurnedIn::Pixelate));
+        assert_eq!(marked.data, [60; 64 * 32]);
     }
 
     proptest! {
@@ -479,7 +508,7 @@ mod tests {
                 .map(|at| (seed.wrapping_add(at).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8);
             let mut raster = raster(width, height, Channels::Grey, noise.collect());
             let grid = Grid::new(
-                &raster, (columns, rows), (0.0, 0.0, f64::from(columns), f64::from(rows)),
+                &raster, longer((columns, rows)), (0.0, 0.0, f64::from(columns), f64::from(rows)),
             );
             prop_assert!(grid.across.len().max(grid.down.len()) <= CELLS as usize);
             coarsen(&mut raster, &grid, &[]);
