@@ -355,7 +355,7 @@ async fn heads_have_a_size() {
     let answer = raw_exchange(proxy.address(), request(many).as_bytes()).await;
     assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", text(&answer));
     let many: String = (0..200).map(|n| format!("x-{n}: y\r\n")).collect();
-    let huge = format!("x: {}\r\n", "y".repeat(MEBIBYTE));
+    let huge = format!("x: {}\r\n", "y".repeat(200_000));
     for fields in [many, huge] {
         let answer = raw_exchange(proxy.address(), request(fields).as_bytes()).await;
         assert!(answer.starts_with(b"HTTP/1.1 431"), "{}", text(&answer));
@@ -471,14 +471,13 @@ async fn who_begins_and_takes_back_requests_without_end_is_shown_the_door() {
     let _ = read.expect("the connection ends");
     assert!(said.windows(9).any(|head| head[3] == GOAWAY && head[5..9] == [0; 4]), "{said:?}");
     assert!(origin.requests() < 5_000, "{} of 20000 reached the archive", origin.requests());
-    assert_eq!(raw_status(&proxy).await, 200, "others are served");
+    assert!(is_served(&proxy).await, "others are served");
 }
 
-async fn raw_status(proxy: &Proxy) -> u16 {
-    let request = b"OPTIONS /studies/1/thumbnail HTTP/1.1\r\nHost: x\r\nOrigin: http://a\r\n\
-        Access-Control-Request-Method: GET\r\nConnection: close\r\n\r\n";
-    let answer = raw_exchange(proxy.address(), request).await;
-    if answer.starts_with(b"HTTP/1.1 204") { 200 } else { 0 }
+/// Whether a connection is accepted and a request on it answered.
+async fn is_served(proxy: &Proxy) -> bool {
+    let request = b"OPTIONS /studies/1/thumbnail HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    raw_exchange(proxy.address(), request).await.starts_with(b"HTTP/1.1 204")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -501,7 +500,10 @@ async fn bodies_of_requests_have_a_size_where_one_is_set() {
         assert_eq!(send(MEBIBYTE, declared).await.status(), 200);
     }
     let before = origin.requests();
-    assert_problem(&send(MEBIBYTE + 1, true).await, 413);
+    let head =
+        format!("POST /studies HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", MEBIBYTE + 1);
+    let said = text(&raw_exchange(proxy.address(), head.as_bytes()).await);
+    assert!(said.starts_with("HTTP/1.1 413") && said.contains("max_request_bytes"), "{said}");
     assert_eq!(origin.requests(), before, "refused by its length alone");
     assert_problem(&send(MEBIBYTE + 1, false).await, 413);
     let (_, open) = in_front_of(|_| Answer::status(200), &[]).await;
@@ -1118,7 +1120,7 @@ async fn bulk_data_is_fetched_from_the_archive_below_its_base_and_from_nowhere_e
         assert_eq!(trap.requests(), 0, "{uri}");
     }
     for request in &origin.received()[before..] {
-        assert!(request.path.starts_with(IMAGE), "{}", request.path);
+        assert!(request.path.starts_with("/dicom-web/studies"), "{}", request.path);
     }
 }
 
@@ -1182,9 +1184,10 @@ async fn a_redirect_of_bulk_data_or_of_tokens_is_not_followed_either() {
     for status in [302, 307, 308] {
         let away = trap.url();
         server.otherwise(move |_| Answer::status(status).header("location", &away));
+        let token_url = format!("{}/token", server.url());
         let keys = [
             ("upstream_credentials", "oauth2"),
-            ("upstream_token_url", &*format!("{}/token", server.url())),
+            ("upstream_token_url", token_url.as_str()),
             ("upstream_client_id", "lightbox"),
             ("upstream_client_secret", "very-secret"),
         ];

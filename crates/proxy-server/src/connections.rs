@@ -31,7 +31,7 @@ use crate::transport::{OverTls, Transport};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// HTTP/2 lacks it, so clients that vanished are found by asking them.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a client of HTTP/2 has for what is under way once it was told that the connection ends.
+/// How long nothing may go on over HTTP/2 once a client was told that the connection ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Requests of one connection at once.
@@ -215,7 +215,7 @@ where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (handler, client) = (self.handler.clone(), self.client);
-        let Transport { patience, counts, tls, .. } = &*self.transport;
+        let Transport { patience, counts, tls } = &*self.transport;
         let is_tls = tls.is_some();
         let streams = Streams::new(self.head_timeout(), *patience, progress, counts.clone());
         let streams = (protocol == Protocol::Http2).then(|| Arc::new(streams));
@@ -234,26 +234,20 @@ where
                 })
             }
         });
-        let builder = self.builder(protocol);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection.into_owned());
-        let mut idle = std::pin::pin!(async {
-            match &streams {
-                Some(streams) => streams.idle().await,
-                None => std::future::pending().await,
-            }
-        });
-        let is_idle = tokio::select! {
+        let stream = TokioIo::new(stream);
+        let connection = self.builder(protocol).serve_connection(stream, service).into_owned();
+        let mut connection = std::pin::pin!(connection);
+        let patience = *patience;
+        tokio::select! {
             ended = connection.as_mut() => return said(ended),
-            () = idle.as_mut() => true,
-            _ = self.stop.wait_for(|&stop| stop) => false,
-        };
+            () = idle(streams.as_deref(), patience) => {}
+            _ = self.stop.wait_for(|&stop| stop) => {}
+        }
         connection.as_mut().graceful_shutdown();
-        let farewell =
-            async { if is_idle { tokio::time::sleep(FAREWELL).await } else { idle.await } };
         tokio::select! {
             ended = connection => said(ended),
-            () = farewell => {}
+            // There may be nobody who hears it.
+            () = idle(streams.as_deref(), patience.min(FAREWELL)) => {}
         }
     }
 
@@ -276,6 +270,14 @@ where
             Protocol::Http1 => server.http1_only(),
             Protocol::Http2 => server.http2_only(),
         }
+    }
+}
+
+/// Until nothing has gone on for so long; HTTP/1.1 looks after that itself.
+async fn idle(streams: Option<&Streams>, patience: Duration) {
+    match streams {
+        Some(streams) => streams.idle(patience).await,
+        None => std::future::pending().await,
     }
 }
 

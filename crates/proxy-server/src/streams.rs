@@ -27,8 +27,9 @@ const STREAM_FACTOR: u32 = 4;
 
 /// The requests of a connection.
 pub(crate) struct Streams {
-    /// How long the first request may take to come, and how long nothing may go on after it.
+    /// How long the first request may take to come.
     first: Duration,
+    /// A quarter of how long an answer may wait for the client.
     patience: Duration,
     progress: Arc<Progress>,
     counts: Arc<Counts>,
@@ -73,19 +74,19 @@ impl Streams {
         Request(self.clone())
     }
 
-    /// Until nothing has gone on for too long.
-    pub(crate) async fn idle(&self) {
-        let every = (self.patience / 8).clamp(Duration::from_millis(50), Duration::from_secs(5));
+    /// Until nothing has gone on for so long, or the first request has not come.
+    pub(crate) async fn idle(&self, patience: Duration) {
+        let every = (patience / 8).clamp(Duration::from_millis(50), Duration::from_secs(5));
         loop {
             tokio::time::sleep(every).await;
-            if self.look_after(Instant::now()) {
+            if self.look_after(patience, Instant::now()) {
                 return;
             }
         }
     }
 
-    /// Lets answers go that the client has left; whether the connection is idle.
-    fn look_after(&self, now: Instant) -> bool {
+    /// Lets answers go that the client has left; whether nothing has gone on for `patience`.
+    fn look_after(&self, patience: Duration, now: Instant) -> bool {
         let mut left = Vec::new();
         let state = lock(&self.state);
         let mut is_ours = state.answering > 0;
@@ -100,7 +101,7 @@ impl Streams {
                 Some(_) => {}
             }
         }
-        let patience = if state.had_any { self.patience } else { self.first };
+        let patience = if state.had_any { patience } else { patience.min(self.first) };
         drop(state);
         self.counts.stalled_streams.fetch_add(left.len() as u64, Relaxed);
         !is_ours && self.progress.silence() >= patience
@@ -275,7 +276,7 @@ mod tests {
         let mut theirs = streams.request().answered(Body::whole(vec![0; 100_000]));
         assert!(next(&mut ours).is_pending() && next(&mut theirs).is_ready());
         let later = Instant::now() + PATIENCE * STREAM_FACTOR;
-        assert!(!streams.look_after(later), "it is our turn");
+        assert!(!streams.look_after(PATIENCE, later), "it is our turn");
         assert!(matches!(next(&mut theirs), Poll::Ready(Some(Err(_)))));
         assert!(next(&mut ours).is_pending() && !feed.is_closed());
         assert_eq!(streams.counts.stalled_streams.load(Relaxed), 1);
@@ -288,10 +289,10 @@ mod tests {
         let progress = Arc::new(Progress::new());
         let none = Duration::ZERO;
         let streams = Arc::new(Streams::new(none, none, progress, Arc::default()));
-        assert!(streams.look_after(Instant::now()));
+        assert!(streams.look_after(none, Instant::now()));
         let request = streams.request();
-        assert!(!streams.look_after(Instant::now()));
+        assert!(!streams.look_after(none, Instant::now()));
         drop(request);
-        assert!(streams.look_after(Instant::now()));
+        assert!(streams.look_after(none, Instant::now()));
     }
 }
