@@ -16,8 +16,8 @@ use base64::prelude::{BASE64_STANDARD as BASE64, BASE64_URL_SAFE_NO_PAD as URL_S
 use folder_origin::{FolderOrigin, InstanceSummary, samples};
 use lightbox_tests::pictures::{Picture, correlation};
 use lightbox_tests::{
-    Answer, Browser, EXPLICIT_LITTLE_ENDIAN, Loaded, Nginx, Object, Orthanc, Place, Proxy,
-    ScriptedOrigin, skip, slow_test,
+    Answer, Browser, EXPLICIT_LITTLE_ENDIAN, Loaded, Nginx, Object, Orthanc, Place, Proxy, Reply,
+    ScriptedOrigin, client, skip, slow_test,
 };
 use serde_json::{Value, json};
 
@@ -162,6 +162,11 @@ impl Mode {
         }
     }
 
+    /// Whether the study list, which knows series only, asks for pictures at all.
+    fn asks_for_series(self) -> bool {
+        self.asks != FrameByOhif && self.how != Image
+    }
+
     /// The query as this version sends it.
     fn query(self, version: &str) -> &'static str {
         match (self.asks, self.how, version) {
@@ -278,8 +283,10 @@ impl Stage {
     async fn build() -> Result<Self, String> {
         let viewers = [OLDER[0], OLDER[1], NEWEST].map(|version| {
             let server = format!(
-                "root {}; location = /app-config.js {{ alias ROOT/app-config.js; add_header Cache-Control no-store; }}
-                 location / {{ try_files $uri /index.html; }}",
+                "root {}; location / {{ try_files $uri /index.html; }}
+                 location = /app-config.js {{
+                     alias ROOT/app-config.js; add_header Cache-Control no-store;
+                 }}",
                 dist(version)?.display()
             );
             Ok((version, Nginx::start(1, MEDIA_TYPES, &server, &[])?))
@@ -328,11 +335,11 @@ impl Stage {
         let viewer = self.configure(NEWEST, OWN);
         let tiles = self.open_viewer(&viewer, "");
         self.keep("viewer wadors");
+        assert_eq!(self.browser.problems(), [""; 0], "OHIF drawing by itself");
         for series in self.images() {
             let tile = tiles.get(&series.description);
             assert!(tile.is_some_and(|t| t.source == "data:"), "{}: {tile:?}", series.description);
         }
-        assert_eq!(self.browser.problems(), [""; 0], "OHIF drawing by itself");
         tiles
     }
 
@@ -390,7 +397,7 @@ impl Stage {
                 self.series.iter().filter(|s| s.study == study).cloned().collect();
             let asked: Vec<&Series> = series
                 .iter()
-                .filter(|series| mode.how != Image && series.is_listed_with_a_picture())
+                .filter(|series| mode.asks_for_series() && series.is_listed_with_a_picture())
                 .collect();
             wanted.extend(asked.iter().map(|series| series.path().to_owned()));
             let with_picture: Vec<&str> = asked
@@ -398,15 +405,14 @@ impl Stage {
                 .filter(|_| mode.how == Fetch)
                 .map(|series| series.description.as_str())
                 .collect();
+            let paths: Vec<String> =
+                asked.iter().map(|s| format!("{}/{}?", s.path(), mode.resource())).collect();
             self.settle(|shown, loaded| {
+                let answered = |path: &String| {
+                    loaded.iter().any(|l| l.kind != "Preflight" && l.url.contains(path))
+                };
                 with_picture.iter().all(|label| shown.iter().any(|known| known == label))
-                    && asked.iter().all(|series| {
-                        loaded.iter().any(|l| {
-                            l.kind != "Preflight"
-                                && mode.is_thumbnail(&l.url)
-                                && l.url.contains(&format!("{}/{}", series.path(), mode.resource()))
-                        })
-                    })
+                    && paths.iter().all(answered)
             });
             let tiles = self.tiles();
             are_alike(&name, &tiles, &with_picture, mode, drawn);
@@ -505,6 +511,8 @@ impl Stage {
     // Stories ---------------------------------------------------------------------------------------
 
     fn every_mode(&mut self, drawn: &Tiles) {
+        let viewer = self.configure(NEWEST, OWN);
+        self.study_list_shows(NEWEST, &viewer, OWN, drawn);
         for mode in MODES {
             let viewer = self.configure(NEWEST, mode);
             self.viewer_shows(NEWEST, &viewer, NEWEST, mode, drawn);
@@ -584,9 +592,9 @@ impl Stage {
             .replace("http://127.0.0.1:8080", &proxy.url())
             .replace("/var/www/ohif", dist(NEWEST).unwrap().to_str().unwrap());
         let server = inside(&server, &["listen", "server_name", "ssl_"]);
-        let server = format!(
-            "location = /app-config.js {{ alias ROOT/app-config.js; add_header Cache-Control no-store; }}\n{server}"
-        );
+        let own = "location = /app-config.js {";
+        assert!(server.contains(own), "{server}");
+        let server = server.replace(own, &format!("{own} alias ROOT/app-config.js;"));
         let nginx = Nginx::start(1, MEDIA_TYPES, &server, &[]).expect("the recipe's nginx starts");
         let config = recipe("Same origin", "js");
         for mode in [RECOMMENDED, DIRECT] {
@@ -598,6 +606,12 @@ impl Stage {
                 "on one origin there are none"
             );
         }
+        let document = self.series.iter().find(|series| series.modality == "DOC").unwrap();
+        let metadata = format!("{}/dicom-web{}/metadata", nginx.url(), document.path());
+        let metadata = Reply::read(client().get(&metadata).send().await.unwrap()).await;
+        let uri = metadata.text().replace(' ', "");
+        let wanted = format!("\"BulkDataURI\":\"{}/dicom-web{}", nginx.url(), document.path());
+        assert!(uri.contains(&wanted), "bulk data are on the viewer's origin: {uri}");
     }
 
     /// Orthanc at dcm4chee's paths, so that the paths are what is tried.
@@ -606,7 +620,8 @@ impl Stage {
         let server = format!("location {PATH}/ {{ proxy_pass {}/; }}", self.orthanc.url());
         let archive = Nginx::start(1, "", &server, &[]).unwrap();
         let upstream = format!("{}{PATH}", archive.url());
-        let proxy = Proxy::start_with(&upstream, &[("base_path", PATH)]).await;
+        let proxy =
+            Proxy::start_with(&upstream, &[("base_path", PATH), ("rewrite_urls", "true")]).await;
         let config = recipe("At the path of dcm4chee", "js").replace(EXAMPLE, &proxy.url());
         let viewer = self.put_config(NEWEST, &config, RECOMMENDED);
         self.viewer_shows("dcm4chee's path", &viewer, NEWEST, RECOMMENDED, drawn);
