@@ -416,7 +416,8 @@ mod tests {
     }
 
     fn stripes(width: u32, height: u32) -> Raster {
-        let data = (0..width * height).map(|at| if at % width % 2 == 0 { 40 } else { 200 });
+        let data =
+            (0..width * height).map(|at| if (at % width).is_multiple_of(2) { 40 } else { 200 });
         raster(width, height, Channels::Grey, data.collect())
     }
 

@@ -108,7 +108,7 @@ fn summary(tally: &Tally, elapsed: Duration) -> String {
     let counts = tally.counts();
     let parts = [
         (counts.drawn, "thumbnails"),
-        (counts.cards, "cards of objects without an image"),
+        (counts.cards, "cards instead of an image"),
         (counts.up_to_date, "up to date"),
         (counts.not_dicom, "no DICOM"),
         (counts.failed, "failed"),
