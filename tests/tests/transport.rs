@@ -12,9 +12,10 @@ use http::{Method, Request, Version};
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use lightbox_tests::pictures::Picture;
 use lightbox_tests::{
-    Answer, Nginx, Proxy, Received, Reply, ScriptedOrigin, TestImage, eventually, raw_exchange,
-    skip,
+    Answer, Browser, Nginx, Proxy, Received, Reply, ScriptedOrigin, TestImage, eventually,
+    raw_exchange, skip,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -505,7 +506,10 @@ async fn bodies_of_requests_have_a_size_where_one_is_set() {
     let said = text(&raw_exchange(proxy.address(), head.as_bytes()).await);
     assert!(said.starts_with("HTTP/1.1 413") && said.contains("max_request_bytes"), "{said}");
     assert_eq!(origin.requests(), before, "refused by its length alone");
-    assert_problem(&send(MEBIBYTE + 1, false).await, 413);
+    // Also to who goes on sending: the answer is not lost.
+    for length in [MEBIBYTE + 1, 4 * MEBIBYTE] {
+        assert_problem(&send(length, false).await, 413);
+    }
     let (_, open) = in_front_of(|_| Answer::status(200), &[]).await;
     let body = vec![7; 8 * MEBIBYTE];
     let sent = open.request(Method::POST, "/studies", &[]).body(body).send().await.unwrap();
@@ -1010,6 +1014,74 @@ async fn pages_that_the_archive_sends_run_nothing_in_the_name_of_this_server() {
         let sandboxed = policies.iter().any(|policy| policy.to_str().unwrap().contains("sandbox"));
         assert_eq!((policies.len() == 2, sandboxed), (is_page, is_page), "{kind}: {policies:?}");
         assert_eq!(reply.text(), "<script>alert(1)</script>");
+    }
+}
+
+/// A page that is red all over.
+fn red_pdf() -> Vec<u8> {
+    let drawing = "1 0 0 rg 0 0 300 300 re f";
+    let objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>".to_owned(),
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>".to_owned(),
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents 4 0 R >>".to_owned(),
+        format!("<< /Length {} >>\nstream\n{drawing}\nendstream", drawing.len()),
+    ];
+    let (mut pdf, mut table) = (String::from("%PDF-1.4\n"), String::from("0000000000 65535 f \n"));
+    for (number, object) in (1..).zip(objects) {
+        table.push_str(&format!("{:010} 00000 n \n", pdf.len()));
+        pdf.push_str(&format!("{number} 0 obj\n{object}\nendobj\n"));
+    }
+    let end = format!("trailer << /Size 5 /Root 1 0 R >>\nstartxref\n{}\n%%EOF", pdf.len());
+    format!("{pdf}xref\n0 5\n{table}{end}").into_bytes()
+}
+
+/// Whether Chromium draws it within `patience`.
+fn shows_red(browser: &mut Browser, url: &str, patience: Duration) -> bool {
+    browser.open(url);
+    let deadline = Instant::now() + patience;
+    loop {
+        std::thread::sleep(Duration::from_millis(200));
+        let picture = Picture::from_png(&browser.screenshot()).unwrap();
+        let is_red = |pixel: &&[u8]| pixel[0] > 240 && pixel[1] < 15 && pixel[2] < 15;
+        let red = picture.samples.chunks_exact(picture.channels).filter(is_red).count();
+        if red >= 1000 || Instant::now() > deadline {
+            return red >= 1000;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chromium_shows_a_pdf_under_our_policy_and_not_in_a_sandbox() {
+    let mut browser = match Browser::start() {
+        Ok(browser) => browser,
+        Err(why) => return skip("PDF and policies in a real browser", &why),
+    };
+    // The policy of each path is that of the archive.
+    let viewer =
+        "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; media-src 'self'";
+    let sandbox = format!("sandbox; {viewer}");
+    let policies = [("none", String::new()), ("viewer", viewer.to_owned()), ("sandbox", sandbox)];
+    let origin = ScriptedOrigin::start().await;
+    for (name, policy) in policies.clone() {
+        origin.on(&format!("/{name}"), move |_| {
+            let answer = Answer::new(200, "application/pdf", red_pdf());
+            if policy.is_empty() {
+                answer
+            } else {
+                answer.header("content-security-policy", &policy)
+            }
+        });
+    }
+    let (proxy, pages) = (Proxy::start(&origin.url()).await, ScriptedOrigin::start().await);
+    for (name, _) in policies {
+        let url = format!("{}/{name}", proxy.url());
+        let object = format!("<object data='{url}' style='width: 500px; height: 500px'></object>");
+        pages.on(&format!("/{name}"), move |_| Answer::new(200, "text/html", object.clone()));
+        let is_shown = name != "sandbox";
+        let patience = Duration::from_secs(if is_shown { 30 } else { 5 });
+        for (way, url) in [("object", format!("{}/{name}", pages.url())), ("navigation", url)] {
+            assert_eq!(shows_red(&mut browser, &url, patience), is_shown, "{name}, {way}");
+        }
     }
 }
 

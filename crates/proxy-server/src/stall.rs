@@ -17,6 +17,9 @@ use tokio::time::Sleep;
 
 use crate::transport::Counts;
 
+/// How long a client has to read the last of what it was sent, and to hang up itself.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// Shorter writes may be answers to pings and the like, which are no progress.
 const TELLING_WRITE: usize = 512;
 
@@ -48,6 +51,8 @@ pub(crate) struct Watched {
     patience: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Runs once we have hung up.
+    leaving: Option<Pin<Box<Sleep>>>,
     progress: Arc<Progress>,
     counts: Arc<Counts>,
 }
@@ -59,7 +64,7 @@ impl Watched {
         progress: Arc<Progress>,
         counts: Arc<Counts>,
     ) -> Self {
-        Self { stream, patience, waiting: None, progress, counts }
+        Self { stream, patience, waiting: None, leaving: None, progress, counts }
     }
 
     fn written(
@@ -121,8 +126,23 @@ impl AsyncWrite for Watched {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
+    /// A connection that is closed while the client still sends, as after 413, is reset, and the answer may be
+    /// lost with it. So what comes is read, and forgotten, for a moment.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if self.leaving.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        }
+        let this = &mut *self;
+        let leaving = this.leaving.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut space = [0; 4096];
+        while leaving.as_mut().poll(context).is_pending() {
+            let mut buffer = ReadBuf::new(&mut space);
+            let read = ready!(Pin::new(&mut this.stream).poll_read(context, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -153,6 +173,27 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() >= Duration::from_millis(200));
         assert_eq!(counts.stalled_writes.load(Relaxed), 1);
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn who_still_sends_reads_what_was_said_last() {
+        let (mut ours, mut client, _) = pair(Duration::from_secs(60)).await;
+        let sending = tokio::spawn(async move {
+            client.write_all(&vec![0; 8 << 20]).await.unwrap();
+            let mut said = String::new();
+            client.read_to_string(&mut said).await.unwrap();
+            said
+        });
+        ours.write_all(b"too large").await.unwrap();
+        ours.shutdown().await.unwrap();
+        drop(ours);
+        assert_eq!(sending.await.unwrap(), "too large");
+        // Who does not hang up is not waited for.
+        let (mut ours, client, _) = pair(Duration::from_secs(60)).await;
+        let began = Instant::now();
+        ours.shutdown().await.unwrap();
+        assert!(began.elapsed() >= LINGER && began.elapsed() < LINGER * 5);
         drop(client);
     }
 
