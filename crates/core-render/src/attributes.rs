@@ -9,7 +9,6 @@ use dicom_object::InMemDicomObject;
 use dicomweb_types::FrameNumber;
 use serde::{Deserialize, Serialize};
 
-use crate::burned_in::BurnedInText;
 use crate::colour::palette::Palette;
 use crate::dataset::{integer, integers, items, number, numbers, primitive, text};
 use crate::error::{RenderError, Result};
@@ -67,8 +66,6 @@ pub struct ImageAttributes {
     pub shutter: Option<Shutter>,
     /// The ICC profile of colour images, as stored.
     pub icc_profile: Option<Bytes>,
-    /// Whether and where texts may be in the pixels (R1.11).
-    pub burned_in: BurnedInText,
     /// Where the data set broke a rule; no patient data.
     pub warnings: Vec<String>,
 }
@@ -204,13 +201,11 @@ impl ImageAttributes {
             (_, Some(segmentation)) => segmentation.palette(),
             (_, None) => supplemental_palette(dataset, bits.signed, &mut warnings),
         };
-        let rows = size(dataset, tags::ROWS, "Rows")?;
-        let columns = size(dataset, tags::COLUMNS, "Columns")?;
         Ok(Self {
             frame,
             number_of_frames: number_of_frames(dataset),
-            rows,
-            columns,
+            rows: size(dataset, tags::ROWS, "Rows")?,
+            columns: size(dataset, tags::COLUMNS, "Columns")?,
             samples_per_pixel,
             photometric,
             bits_allocated: bits.allocated,
@@ -232,7 +227,6 @@ impl ImageAttributes {
             segmentation: segmentation.is_some(),
             shutter: Shutter::read(dataset, &mut warnings),
             icc_profile: icc_profile(dataset, &groups),
-            burned_in: BurnedInText::read(dataset, columns, rows),
             warnings,
         })
     }
@@ -262,9 +256,7 @@ impl ImageAttributes {
         must(ASPECTS.contains(&self.pixel_aspect), "Pixel Aspect Ratio", "is beyond belief")?;
         must(self.luts().all(Lut::is_legal), "LUT Descriptor", "is illegal")?;
         must(overlays, "Overlay Bit Position", "is illegal")?;
-        must(self.shutter.as_ref().is_none_or(Shutter::is_legal), "Shutter Shape", "is illegal")?;
-        let burned_in = self.burned_in.is_legal(self.columns, self.rows);
-        must(burned_in, "Sequence of Ultrasound Regions", "is illegal")
+        must(self.shutter.as_ref().is_none_or(Shutter::is_legal), "Shutter Shape", "is illegal")
     }
 
     /// The lookup tables, those of the palette too.
@@ -664,7 +656,6 @@ pub(crate) mod tests {
             segmentation: false,
             shutter: None,
             icc_profile: None,
-            burned_in: BurnedInText::default(),
             warnings: Vec::new(),
         }
     }

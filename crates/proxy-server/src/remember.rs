@@ -65,7 +65,7 @@ pub(crate) async fn standing(
     category: Option<Category>,
     listing: Option<Digest>,
 ) {
-    if !asked.may_keep() {
+    if !asked.may_use_cache() {
         return;
     }
     let place = asked.place(Key::Standing { kind: asked.kind, scope: &asked.scope });

@@ -8,4 +8,3 @@ pub mod codestream;
 pub mod dicom;
 pub mod draw;
 pub mod formulas;
-pub mod letters;
