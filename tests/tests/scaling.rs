@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::StreamExt as _;
 use lightbox_tests::{
@@ -50,6 +50,10 @@ fn the_tables_are_what_the_script_prints() {
 }
 
 // The model and a real proxy -----------------------------------------------------------------------
+
+/// The disk store knows uses by the second. A cache that is replaced within one leaves it to chance what goes;
+/// this is slow enough for those below to take longer.
+const PACE: Duration = Duration::from_millis(8);
 
 /// One thumbnail that is asked for.
 #[derive(Clone, Copy)]
@@ -155,6 +159,7 @@ async fn measured_and_foreseen(
     let proxy = keeper.start(&archive.url()).await;
     let (mut hits, mut asked_at) = (0, String::new());
     for asked in trace {
+        tokio::time::sleep(PACE).await;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         writeln!(asked_at, "{now:.3} {} {}", asked.study, asked.series).unwrap();
         let reply = proxy.get(&asked.path()).await;
@@ -183,7 +188,7 @@ async fn the_hits_that_are_foreseen_are_those_of_a_real_proxy() {
     let archive = archive_of(&trace, small_ct).await;
     let sizes = sizes(&archive, &trace).await;
     println!("{} requests, {}", trace.len(), sizes.join(" "));
-    let rooms = [("off", "500KB"), ("off", "2MB"), ("1MB", "off"), ("500KB", "1MB")];
+    let rooms = [("off", "700KB"), ("off", "2MB"), ("1MB", "off"), ("500KB", "1MB")];
     let runs = rooms.map(|rooms| measured_and_foreseen(&archive, &trace, &sizes, rooms));
     let rates = futures_util::future::join_all(runs).await;
     for (rooms, (measured, foreseen)) in rooms.iter().zip(&rates) {
@@ -193,7 +198,7 @@ async fn the_hits_that_are_foreseen_are_those_of_a_real_proxy() {
         assert!((measured - foreseen).abs() <= 5.0, "{rates:?}");
     }
     // A model that says the same of every cache would pass otherwise.
-    assert!(rates[1].0 - rates[0].0 > 8.0, "{rates:?}");
+    assert!(rates[1].0 - rates[0].0 > 10.0, "{rates:?}");
 }
 
 // A study and its node -----------------------------------------------------------------------------
