@@ -1,4 +1,4 @@
-// OHIF 3.11 and newer, with everything from Lightbox at http://localhost:8080.
+// OHIF with everything from Lightbox at http://localhost:8080: the recipe "Another origin" of docs/ohif.md.
 window.config = {
   routerBasename: '/',
   extensions: [],
@@ -10,12 +10,12 @@ window.config = {
       namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
       sourceName: 'lightbox',
       configuration: {
-        friendlyName: 'Orthanc through Lightbox',
+        friendlyName: 'Archive through Lightbox',
         name: 'lightbox',
         qidoRoot: 'http://localhost:8080',
         wadoRoot: 'http://localhost:8080',
         wadoUriRoot: 'http://localhost:8080',
-        qidoSupportsIncludeField: false,
+        qidoSupportsIncludeField: true,
         supportsReject: false,
         supportsFuzzyMatching: false,
         supportsWildcard: true,
@@ -23,7 +23,9 @@ window.config = {
         imageRendering: 'wadors',
         thumbnailRendering: 'thumbnail',
         thumbnailRequestStrategy: 'fetch',
+        singlepart: 'pdf,video',
         bulkDataURI: { enabled: true },
+        omitQuotationForMultipartRequest: true,
       },
     },
   ],

@@ -50,8 +50,13 @@ impl Archive {
 
     /// One with a study of `series` series of `instances` CT images each.
     pub async fn of_ct(study: u32, series: u32, instances: u32) -> Self {
+        Self::of_ct_studies(&[study], series, instances).await
+    }
+
+    /// The same of several studies.
+    pub async fn of_ct_studies(studies: &[u32], series: u32, instances: u32) -> Self {
         let mut files = Vec::new();
-        for place in places(study, series, instances) {
+        for place in studies.iter().flat_map(|study| places(*study, series, instances)) {
             files.push((format!("{}.dcm", place.instance_uid()), ct(&place, 0)));
         }
         let named: Vec<(&str, Vec<u8>)> =

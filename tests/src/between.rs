@@ -16,14 +16,15 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::{Received, client};
+use crate::guard::{Guard, Sees};
+use crate::{Place, Received, client};
 
 /// The go-between. It ends with the value.
 #[derive(Debug)]
 pub struct Between {
     address: SocketAddr,
     state: Arc<State>,
-    server: JoinHandle<()>,
+    server: Mutex<JoinHandle<()>>,
 }
 
 /// Calls that are held until it is opened.
@@ -43,6 +44,8 @@ struct State {
     client: reqwest::Client,
     rules: Mutex<Vec<(String, Rule)>>,
     received: Mutex<Vec<Received>>,
+    guard: Mutex<Option<Guard>>,
+    by_last_uid: Mutex<Vec<(String, String)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -56,7 +59,7 @@ enum Rule {
 
 impl Drop for Between {
     fn drop(&mut self) {
-        self.server.abort();
+        self.stop();
     }
 }
 
@@ -70,8 +73,10 @@ impl Between {
             client: client(),
             rules: Mutex::default(),
             received: Mutex::default(),
+            guard: Mutex::default(),
+            by_last_uid: Mutex::default(),
         });
-        let server = tokio::spawn(serve(listener, state.clone()));
+        let server = Mutex::new(tokio::spawn(serve(listener, state.clone())));
         Self { address, state, server }
     }
 
@@ -87,7 +92,28 @@ impl Between {
 
     /// Nobody listens any more.
     pub fn stop(&self) {
-        self.server.abort();
+        self.server.lock().unwrap().abort();
+    }
+
+    /// Listens again, where it did before.
+    pub async fn resume(&self) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let listener = loop {
+            match TcpListener::bind(self.address).await {
+                Ok(listener) => break listener,
+                // What was stopped is let go of a moment later.
+                Err(_) if std::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("{}: {error}", self.address),
+            }
+        };
+        *self.server.lock().unwrap() = tokio::spawn(serve(listener, self.state.clone()));
+    }
+
+    /// Lets nobody through but whom this guard knows, and shows them what is theirs.
+    pub fn guarded_by(&self, guard: &Guard) {
+        *self.state.guard.lock().unwrap() = Some(guard.clone());
     }
 
     /// Every call whose path contains this text is answered with this status and these headers.
@@ -133,6 +159,15 @@ impl Between {
         self.state.received.lock().unwrap().len()
     }
 
+    /// Series and instances of these places are found by their own UIDs alone, whatever study and series the
+    /// path names before them.
+    pub fn look_at_last_uid_only(&self, places: &[Place]) {
+        let both = |place: &Place| {
+            [(place.series_uid(), place.series_path()), (place.instance_uid(), place.path())]
+        };
+        *self.state.by_last_uid.lock().unwrap() = places.iter().flat_map(both).collect();
+    }
+
     fn rule(&self, path: &str, rule: Rule) {
         self.state.rules.lock().unwrap().push((path.to_owned(), rule));
     }
@@ -147,14 +182,15 @@ impl State {
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        self.received.lock().unwrap().push(Received {
+        let call = Received {
             method: head.method.clone(),
             path: head.uri.path().to_owned(),
             query: head.uri.query().map(str::to_owned),
             headers: head.headers.clone(),
             body: body.clone(),
             body_length: body.len() as u64,
-        });
+        };
+        self.received.lock().unwrap().push(call.clone());
         let (mut reverse, mut limit) = (false, None);
         for rule in self.rules_of(head.uri.path()) {
             match rule {
@@ -166,7 +202,11 @@ impl State {
                 Rule::Limit(most) => limit = Some(most),
             }
         }
-        self.forward(&head, body, reverse, limit).await
+        let guard = self.guard.lock().unwrap().clone();
+        match guard.map(|guard| guard.admit(&call)).transpose() {
+            Ok(sees) => self.forward(&head, body, reverse, limit, sees.as_ref()).await,
+            Err(status) => refused(status),
+        }
     }
 
     async fn forward(
@@ -175,8 +215,9 @@ impl State {
         body: Bytes,
         reverse: bool,
         limit: Option<usize>,
+        sees: Option<&Sees>,
     ) -> Response<Full<Bytes>> {
-        let target = target(&head.uri, limit);
+        let target = self.found_by_last_uid(target(&head.uri, limit));
         let mut headers = head.headers.clone();
         headers.remove(http::header::CONNECTION);
         let request = self
@@ -197,8 +238,38 @@ impl State {
             body = serde_json::Value::from(list).to_string().into();
             headers.remove(http::header::CONTENT_LENGTH);
         }
+        if let Some(theirs) = sees.and_then(|sees| sees.of_found(&body)) {
+            body = theirs;
+            headers.remove(http::header::CONTENT_LENGTH);
+        }
         whole(status, headers, body)
     }
+}
+
+impl State {
+    fn found_by_last_uid(&self, target: String) -> String {
+        let known = self.by_last_uid.lock().unwrap();
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let segments: Vec<&str> = path.split('/').collect();
+        let found = segments.iter().enumerate().rev().find_map(|(at, segment)| {
+            let (_, place) = known.iter().find(|(uid, _)| uid == segment)?;
+            Some((at, place))
+        });
+        let Some((at, place)) = found else { return target };
+        let rest = segments[at + 1..].iter().map(|segment| format!("/{segment}"));
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{place}{}{mark}{query}", rest.collect::<String>())
+    }
+}
+
+/// As archives say it.
+fn refused(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut headers = HeaderMap::new();
+    if status == StatusCode::UNAUTHORIZED {
+        let challenge = http::HeaderValue::from_static("Basic realm=\"archive\"");
+        headers.insert(http::header::WWW_AUTHENTICATE, challenge);
+    }
+    whole(status.as_u16(), headers, Bytes::new())
 }
 
 /// Path and query; with no more than `most` as their `limit`.

@@ -98,6 +98,26 @@ impl Browser {
         self.seen.iter().filter_map(loaded).collect()
     }
 
+    /// The errors since the page was opened: requests that failed or were blocked, exceptions that nobody
+    /// caught, and what scripts called an error.
+    pub fn problems(&mut self) -> Vec<String> {
+        self.evaluate("0");
+        self.seen.iter().filter_map(problem).collect()
+    }
+
+    /// Forgets what it keeps of answers.
+    pub fn clear_cache(&mut self) {
+        self.command("Network.clearBrowserCache", json!({}));
+    }
+
+    /// Gives pages this much room from now on, in CSS pixels.
+    pub fn resize(&mut self, width: u32, height: u32) {
+        let size = json!({
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
+        });
+        self.command("Emulation.setDeviceMetricsOverride", size);
+    }
+
     /// What the page shows, as PNG.
     pub fn screenshot(&mut self) -> Vec<u8> {
         let answer = self.command("Page.captureScreenshot", json!({"format": "png"}));
@@ -113,7 +133,7 @@ impl Browser {
         // Frames in processes of their own, such as that of a PDF, are told of too.
         let also = json!({"autoAttach": true, "waitForDebuggerOnStart": false, "flatten": true});
         self.command("Target.setAutoAttach", also);
-        for domain in ["Page.enable", "Network.enable", "Runtime.enable"] {
+        for domain in ["Page.enable", "Network.enable", "Runtime.enable", "Log.enable"] {
             self.command(domain, json!({}));
         }
     }
@@ -240,4 +260,26 @@ fn loaded(message: &Value) -> Option<Loaded> {
         status: response["status"].as_u64()?,
         media_type: text(&response["mimeType"]),
     })
+}
+
+fn problem(message: &Value) -> Option<String> {
+    let parameters = &message["params"];
+    let text = |pointer: &str| {
+        parameters.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    match message["method"].as_str()? {
+        "Log.entryAdded" if text("/entry/level") == "error" => {
+            Some(format!("{} {}", text("/entry/text"), text("/entry/url")))
+        }
+        "Runtime.exceptionThrown" => {
+            let details = text("/exceptionDetails/exception/description");
+            Some(format!("{}: {details}", text("/exceptionDetails/text")))
+        }
+        "Runtime.consoleAPICalled" if text("/type") == "error" => {
+            let values = parameters["args"].as_array()?.iter();
+            let said = values.map(|v| v["value"].as_str().or(v["description"].as_str()));
+            Some(said.map(Option::unwrap_or_default).collect::<Vec<_>>().join(" "))
+        }
+        _ => None,
+    }
 }

@@ -65,6 +65,11 @@ impl Nginx {
         Ok(nginx)
     }
 
+    /// Puts a file into its folder, or another in its place.
+    pub fn put(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.folder.path().join(name), content).expect("its folder can be written");
+    }
+
     /// `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)

@@ -83,12 +83,81 @@ impl Picture {
         Ok(Difference { max_abs: differences().max().unwrap_or(0), psnr })
     }
 
+    /// The middle of it with the proportions of `width` to `height`: what is left without the bars above
+    /// and below, or beside, a picture that was fitted into another frame.
+    pub fn middle(&self, width: usize, height: usize) -> Self {
+        let fitted = |side: usize, by: usize, of: usize| (side * by + of / 2) / of;
+        let w = self.width.min(fitted(self.height, width, height)).max(1);
+        let h = self.height.min(fitted(self.width, height, width)).max(1);
+        let (left, top) = ((self.width - w) / 2, (self.height - h) / 2);
+        let row = |y: usize| {
+            let from = ((top + y) * self.width + left) * self.channels;
+            &self.samples[from..from + w * self.channels]
+        };
+        let samples = (0..h).flat_map(row).copied().collect();
+        Self { width: w, height: h, channels: self.channels, samples }
+    }
+
+    /// Its grey values on a grid of `width` × `height` boxes of equal size, averaged.
+    pub fn grey_grid(&self, width: usize, height: usize) -> Vec<f64> {
+        let grey = |x: usize, y: usize| -> f64 {
+            let from = (y * self.width + x) * self.channels;
+            let samples = &self.samples[from..from + self.channels];
+            let weights: &[f64] = if self.channels == 3 { &[0.299, 0.587, 0.114] } else { &[1.0] };
+            samples.iter().zip(weights).map(|(&sample, weight)| f64::from(sample) * weight).sum()
+        };
+        let (columns, rows) = (shares(self.width, width), shares(self.height, height));
+        let mut grid = Vec::with_capacity(width * height);
+        for row in &rows {
+            for column in &columns {
+                let of_row = |&(y, part): &(usize, f64)| -> f64 {
+                    part * column.iter().map(|&(x, part)| part * grey(x, y)).sum::<f64>()
+                };
+                grid.push(row.iter().map(of_row).sum());
+            }
+        }
+        grid
+    }
+
     fn spread(&self, channels: usize) -> Vec<u8> {
         if channels == self.channels {
             return self.samples.clone();
         }
         self.samples.iter().flat_map(|&sample| std::iter::repeat_n(sample, channels)).collect()
     }
+}
+
+/// For each of `boxes` boxes of equal size along a side: the pixels that it covers, and what part of it
+/// each makes up.
+fn shares(side: usize, boxes: usize) -> Vec<Vec<(usize, f64)>> {
+    let size = side as f64 / boxes as f64;
+    let share = |at: usize| {
+        let (from, to) = (at as f64 * size, (at + 1) as f64 * size);
+        let pixels = (from as usize..side).take_while(|&pixel| (pixel as f64) < to);
+        pixels
+            .map(|pixel| {
+                let covered = to.min((pixel + 1) as f64) - from.max(pixel as f64);
+                (pixel, covered / size)
+            })
+            .collect()
+    };
+    (0..boxes).map(share).collect()
+}
+
+/// Pearson's correlation of two series of the same length: 1 where one is the other but for brightness and
+/// contrast, -1 where it is its negative, 0 where they have nothing to do with each other or one is flat.
+pub fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len(), "series of one length");
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (mean_a, mean_b) = (mean(a), mean(b));
+    let [mut ab, mut aa, mut bb] = [0.0; 3];
+    for (a, b) in a.iter().zip(b) {
+        let (a, b) = (a - mean_a, b - mean_b);
+        ab += a * b;
+        aa += a * a;
+        bb += b * b;
+    }
+    if aa == 0.0 || bb == 0.0 { 0.0 } else { ab / (aa * bb).sqrt() }
 }
 
 /// Columns and rows of a JPEG, from its frame header (SOF0 or SOF1: sequential, Huffman).
@@ -153,6 +222,32 @@ mod tests {
     fn boxes_are_averaged_half_up_and_edges_cut() {
         let picture = grey(3, &[0, 1, 9, 0, 1, 9, 9, 9, 9]);
         assert_eq!(picture.box_downscaled(2), grey(1, &[1]));
+    }
+
+    #[test]
+    fn bars_around_a_fitted_picture_are_cut_off() {
+        let square = grey(4, &[0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0]);
+        assert_eq!(square.middle(200, 100), grey(4, &[1, 2, 3, 4, 5, 6, 7, 8]));
+        assert_eq!(square.middle(1, 2), grey(2, &[0, 0, 2, 3, 6, 7, 0, 0]));
+        assert_eq!(square.middle(7, 7), square);
+    }
+
+    #[test]
+    fn a_grid_is_of_averages() {
+        let picture = grey(3, &[0, 30, 60]);
+        assert_eq!(picture.grey_grid(1, 1), [30.0]);
+        // One pixel and half of the next.
+        assert_eq!(picture.grey_grid(2, 1), [10.0, 50.0]);
+        let one = Picture { width: 1, height: 1, channels: 3, samples: vec![0, 255, 0] };
+        assert!((one.grey_grid(1, 1)[0] - 0.587 * 255.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_correlates() {
+        let close = |found: f64, wanted: f64| assert!((found - wanted).abs() < 1e-9, "{found}");
+        close(correlation(&[1.0, 2.0, 4.0], &[10.0, 12.0, 16.0]), 1.0);
+        close(correlation(&[1.0, 2.0, 4.0], &[-1.0, -2.0, -4.0]), -1.0);
+        close(correlation(&[1.0, 2.0, 1.0], &[5.0, 5.0, 5.0]), 0.0);
     }
 
     #[test]

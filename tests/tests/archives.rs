@@ -155,8 +155,12 @@ async fn the_archives_own_urls_become_ones_of_this_server_where_that_is_asked_fo
     for untouched in ["/pacs/part", "/pacs/plain"] {
         assert_eq!(proxy.get(untouched).await.text(), json, "{untouched}");
     }
+    // What a proxy says of itself counts where it is trusted (transport.rs has the rest of that).
     let behind = [("x-forwarded-host", "images.example"), ("x-forwarded-proto", "https")];
-    let reply = proxy.get_with("/pacs/studies", &behind).await;
+    assert_eq!(proxy.get_with("/pacs/studies", &behind).await.text(), expected);
+    let keys = [("rewrite_urls", "true"), ("base_path", "/pacs"), ("trusted_proxies", "127.0.0.1")];
+    let trusting = Proxy::start_with(&upstream, &keys).await;
+    let reply = trusting.get_with("/pacs/studies", &behind).await;
     assert!(reply.text().contains("\"https://images.example/pacs/studies/1\""), "{}", reply.text());
     // Without it, nothing is touched.
     let plain = Proxy::start_with(&upstream, &[("base_path", "/pacs")]).await;

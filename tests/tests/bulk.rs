@@ -67,7 +67,7 @@ fn a_folder_becomes_a_folder_of_thumbnails() {
     let done = thumbnails(dir.path(), &["in", "--out", "out", "--json", "report.json"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert!(
-        done.stderr.contains("4 thumbnails, 1 cards of objects without an image, 2 no DICOM"),
+        done.stderr.contains("4 thumbnails, 1 cards instead of an image, 2 no DICOM"),
         "{}",
         done.stderr
     );

@@ -57,6 +57,15 @@ fn the_image_is_built_from_what_is_there() {
 }
 
 #[test]
+fn the_viewer_is_configured_as_documented() {
+    let script = deploy("ohif-app-config.js");
+    let config = script.split_once('\n').expect("a comment, then the configuration").1;
+    let docs = std::fs::read_to_string(repository().join("docs/ohif.md")).unwrap();
+    // tests/ohif.rs runs the blocks of the document.
+    assert!(docs.contains(&format!("```js\n{config}```\n")), "docs/ohif.md has {config}");
+}
+
+#[test]
 fn the_unit_is_one_that_systemd_takes() {
     let unit = deploy("lightbox.service");
     let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();

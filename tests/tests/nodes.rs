@@ -550,7 +550,6 @@ async fn names_in_redis_say_nothing_and_nobody_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "values say which instance stands for a study or a series, by its UIDs"]
 async fn no_uid_is_told_to_redis() {
     let Some([keys, monitored, dump]) = heard_and_held("UIDs in Redis").await else { return };
     for (what, bytes) in [("names", keys), ("commands", monitored), ("values", dump)] {

@@ -23,8 +23,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use core_render::{
-    Card, Framing, Limits, Output, Overlays, Quality, RenderError, RenderJob, RenderSpec, Source,
-    ThumbnailSource, memory_needed,
+    BurnedIn, Card, Framing, Limits, Output, Overlays, Quality, RenderError, RenderJob, RenderSpec,
+    Source, ThumbnailSource, memory_needed,
 };
 use render_pool::{
     Answer, Class, Drawn, Isolation, Pool, StartError, Submission, Task, Want, WorkError,
@@ -47,6 +47,8 @@ pub struct Settings {
     pub out: PathBuf,
     /// Pixels of their longer side.
     pub size: NonZeroU32,
+    /// What becomes of texts in the pixels of the images.
+    pub burned_in: BurnedIn,
     /// Pictures drawn at the same time.
     pub jobs: NonZeroUsize,
     /// Bytes that reading ahead and drawing may take together.
@@ -131,7 +133,11 @@ impl Bulk {
         Ok(Self {
             out,
             // Overlays may spell out who the patient is, which a thumbnail must not (R1.10).
-            spec: RenderSpec { overlays: Overlays::Omit, ..RenderSpec::new(framing, output) },
+            spec: RenderSpec {
+                overlays: Overlays::Omit,
+                burned_in: settings.burned_in,
+                ..RenderSpec::new(framing, output)
+            },
             limits: settings.limits,
             pool,
             ahead: Arc::new(Ahead::new(for_reading)),
@@ -172,7 +178,7 @@ impl Bulk {
 
     /// What is drawn of a file. It is read here, not in a worker: a defect of ours costs this file alone.
     fn source(&self, file: &Bytes, found: &Found) -> Result<ThumbnailSource, Outcome> {
-        let read = || ThumbnailSource::of_file(file, self.spec.framing, &self.limits);
+        let read = || ThumbnailSource::of_file(file, &self.spec, &self.limits);
         match catch_unwind(AssertUnwindSafe(read)) {
             Ok(read) => read.map_err(|error| Outcome::of_render(&error, found.is_named)),
             Err(_) => Err(Outcome::broke()),

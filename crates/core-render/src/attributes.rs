@@ -9,6 +9,7 @@ use dicom_object::InMemDicomObject;
 use dicomweb_types::FrameNumber;
 use serde::{Deserialize, Serialize};
 
+use crate::burned_in::BurnedInText;
 use crate::colour::palette::Palette;
 use crate::dataset::{integer, integers, items, number, numbers, primitive, text};
 use crate::error::{RenderError, Result};
@@ -66,6 +67,8 @@ pub struct ImageAttributes {
     pub shutter: Option<Shutter>,
     /// The ICC profile of colour images, as stored.
     pub icc_profile: Option<Bytes>,
+    /// Whether and where texts may be in the pixels (R1.11).
+    pub burned_in: BurnedInText,
     /// Where the data set broke a rule; no patient data.
     pub warnings: Vec<String>,
 }
@@ -201,11 +204,13 @@ impl ImageAttributes {
             (_, Some(segmentation)) => segmentation.palette(),
             (_, None) => supplemental_palette(dataset, bits.signed, &mut warnings),
         };
+        let rows = size(dataset, tags::ROWS, "Rows")?;
+        let columns = size(dataset, tags::COLUMNS, "Columns")?;
         Ok(Self {
             frame,
             number_of_frames: number_of_frames(dataset),
-            rows: size(dataset, tags::ROWS, "Rows")?,
-            columns: size(dataset, tags::COLUMNS, "Columns")?,
+            rows,
+            columns,
             samples_per_pixel,
             photometric,
             bits_allocated: bits.allocated,
@@ -227,6 +232,7 @@ impl ImageAttributes {
             segmentation: segmentation.is_some(),
             shutter: Shutter::read(dataset, &mut warnings),
             icc_profile: icc_profile(dataset, &groups),
+            burned_in: BurnedInText::read(dataset, columns, rows),
             warnings,
         })
     }
@@ -256,7 +262,9 @@ impl ImageAttributes {
         must(ASPECTS.contains(&self.pixel_aspect), "Pixel Aspect Ratio", "is beyond belief")?;
         must(self.luts().all(Lut::is_legal), "LUT Descriptor", "is illegal")?;
         must(overlays, "Overlay Bit Position", "is illegal")?;
-        must(self.shutter.as_ref().is_none_or(Shutter::is_legal), "Shutter Shape", "is illegal")
+        must(self.shutter.as_ref().is_none_or(Shutter::is_legal), "Shutter Shape", "is illegal")?;
+        let burned_in = self.burned_in.is_legal(self.columns, self.rows);
+        must(burned_in, "Sequence of Ultrasound Regions", "is illegal")
     }
 
     /// The lookup tables, those of the palette too.
@@ -656,6 +664,7 @@ pub(crate) mod tests {
             segmentation: false,
             shutter: None,
             icc_profile: None,
+            burned_in: BurnedInText::default(),
             warnings: Vec::new(),
         }
     }

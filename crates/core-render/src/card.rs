@@ -44,6 +44,16 @@ impl Card {
 /// # Errors
 /// [`RenderError::TooLarge`](crate::RenderError::TooLarge).
 pub(crate) fn draw(card: &Card, framing: Framing, limits: &Limits) -> Result<Raster> {
+    draw_named(card.kind, series(card), framing, limits)
+}
+
+/// The same with the words that tell an object from others of its study.
+pub(crate) fn draw_named(
+    kind: CardKind,
+    series: Option<String>,
+    framing: Framing,
+    limits: &Limits,
+) -> Result<Raster> {
     let (width, height) = match framing {
         Framing::Native => (NATIVE, NATIVE),
         Framing::FitWithin(longest) => (longest.get(), longest.get()),
@@ -52,8 +62,8 @@ pub(crate) fn draw(card: &Card, framing: Framing, limits: &Limits) -> Result<Ras
     limits.check_output(height, width)?;
     let data = GROUND.repeat(width as usize * height as usize);
     let mut raster = Raster { width, height, channels: Channels::Rgb, data };
-    let layout = Layout::new(card, width as f32, height as f32);
-    draw_pictogram(&mut raster, card.kind, layout.pictogram);
+    let layout = Layout::new(kind, series, width as f32, height as f32);
+    draw_pictogram(&mut raster, kind, layout.pictogram);
     for (line, baseline, ink) in &layout.lines {
         line.draw(&mut raster, (width as f32 - line.width()) / 2.0, *baseline, *ink);
     }
@@ -69,10 +79,10 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(card: &Card, width: f32, height: f32) -> Self {
+    fn new(kind: CardKind, series: Option<String>, width: f32, height: f32) -> Self {
         let shorter = width.min(height);
         let size = (shorter * 0.085).max(10.0);
-        let texts = [(Some(card.kind.name().to_owned()), NAME), (series(card), SERIES)];
+        let texts = [(Some(kind.name().to_owned()), NAME), (series, SERIES)];
         let lines: Vec<(Line, Ink)> = texts
             .into_iter()
             .filter(|_| shorter >= LEGIBLE)

@@ -172,7 +172,10 @@ pub(crate) fn render(cine: &Cine, job: &RenderJob, observe: &mut Observer<'_>) -
     limits.check_frames(frames.len())?;
     let annotated = annotation::is_asked_for(&job.spec);
     let dataset = || frames.dataset().filter(|_| annotated).cloned();
-    if frames.len() == 1 {
+    let wants_icon =
+        || frames.get(0).is_ok_and(|frame| frame.attributes.burned_in.wants_icon(&job.spec));
+    // A card does not move.
+    if frames.len() == 1 || wants_icon() {
         let frame = Frame { dataset: dataset(), ..frames.get(0)? };
         return pipeline::still(frame, job, observe);
     }

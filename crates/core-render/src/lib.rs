@@ -8,6 +8,7 @@
 
 mod annotation;
 mod attributes;
+mod burned_in;
 mod card;
 mod category;
 mod charset;
@@ -45,6 +46,7 @@ pub use attributes::{
     CellKind, ImageAttributes, Modality, Padding, Photometric, PlanarConfiguration, Voi,
     names_representative_frame, number_of_frames, representative_frame,
 };
+pub use burned_in::BurnedInText;
 pub use category::{Category, FileAttributes};
 pub use cine::{cine_frames, frame_delays, frames_of_file};
 pub use codec::video::{ffmpeg, use_ffmpeg};
@@ -69,8 +71,8 @@ pub use source::{
     RenderJob, Source, Stage, Tile,
 };
 pub use spec::{
-    Annotation, AnnotationParameter, Extent, Framing, IccProfile, Output, Overlays, Quality,
-    RenderSpec, SourceRect, SpecError, Viewport, VoiFunction, Window,
+    Annotation, AnnotationParameter, BurnedIn, Extent, Framing, IccProfile, Output, Overlays,
+    Quality, RenderSpec, SourceRect, SpecError, Viewport, VoiFunction, Window,
 };
 pub use thumbnail::ThumbnailSource;
 pub use video::{Container, VideoCodec, VideoStream};

@@ -5,6 +5,7 @@
 //! as a single frame would be.
 
 use crate::attributes::{ImageAttributes, Voi};
+use crate::burned_in;
 use crate::codec::{self, Decoded, Encoded, TileOf};
 use crate::error::{RenderError, Result};
 use crate::geometry::Plan;
@@ -53,8 +54,10 @@ pub(crate) fn assemble(
     // Every tile breaks the same rules.
     let mut said = std::collections::HashSet::new();
     warnings.retain(|warning| said.insert(warning.clone()));
-    let plan = plan.of_part(laid.sheet.covered(canvas));
-    Ok(Drawn { raster: laid.raster, plan, attributes, labels: None, warnings })
+    let (mut raster, covered) = (laid.raster, laid.sheet.covered(canvas));
+    burned_in::hide_tiles(&mut raster, canvas.matrix, covered, &attributes, &job.spec);
+    let plan = plan.of_part(covered);
+    Ok(Drawn { raster, plan, attributes, labels: None, warnings })
 }
 
 /// How many pixels of the canvas there are for one of the picture, along the denser side.

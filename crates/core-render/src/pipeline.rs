@@ -6,20 +6,24 @@
 //!   grey:   modality -> VOI -> polarity          one curve, sampled into a table
 //!   colour: palette, or YBR -> RGB
 //!   -> overlays, shutter                         before scaling: they are in image pixels
+//!   -> burned in texts hidden                    likewise, and never finer by what is shown of them
 //!   -> region, size, mirror                      after the VOI: interpolating stored values would
 //!                                                mix padding and bend a non-linear VOI
 //!   -> ICC profile to sRGB, or as asked          after scaling: fewer pixels
 //!   -> annotation                                after everything else (R2.5)
 //!   -> bytes                                     encode; an animation frame by frame, in `cine`
-//! card                                           no image: drawn in its size, and encoded
+//! card                                           no image, or none that may be shown: drawn in its size,
+//!                                                and encoded
 //! ```
 //!
 //! A presentation state has stages of its own, which are in `presentation`.
 
+use dicom_object::InMemDicomObject;
 use dicomweb_types::FrameNumber;
 
 use crate::annotation;
 use crate::attributes::{ImageAttributes, Modality, Voi};
+use crate::burned_in;
 use crate::card;
 use crate::cine;
 use crate::codec::{self, Decoded, Encoded, SampleSpace};
@@ -34,7 +38,7 @@ use crate::mosaic;
 use crate::pixel::cells::mask;
 use crate::pixel::raster::{Channels, Raster};
 use crate::presentation;
-use crate::source::{Card, Labels, Observer, Picture, RenderJob, Source, Stage};
+use crate::source::{Card, CardKind, Labels, Observer, Picture, RenderJob, Source, Stage};
 use crate::spec::{Overlays, RenderSpec};
 
 pub(crate) fn run(job: &RenderJob, observe: &mut Observer<'_>) -> Result<Picture> {
@@ -72,34 +76,36 @@ fn finished(
     match (&job.source, &job.presentation) {
         (Source::Card(card), _) => of_card(card, job, observe),
         (_, Some(presentation)) => presentation::draw(presentation, job, observe),
-        (_, None) => finish(drawn(job, observe, reducible)?, job),
+        (_, None) => of_image(job, observe, reducible),
     }
 }
 
-fn drawn(
+fn of_image(
     job: &RenderJob,
     observe: &mut Observer<'_>,
     reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
-) -> Result<Drawn> {
+) -> Result<Finished> {
     observe(Stage::Decode)?;
     match &job.source {
-        Source::Tiles(tiles) => mosaic::assemble(tiles, job, reducible, observe),
+        Source::Tiles(tiles) if tiles.attributes.burned_in.wants_icon(&job.spec) => {
+            icon(None, &tiles.attributes, job, observe)
+        }
+        Source::Tiles(tiles) => finish(mosaic::assemble(tiles, job, reducible, observe)?, job),
         Source::Card(_) => Err(RenderError::NotAnImage),
         Source::Cine(_) => Err(RenderError::unsupported("a still of an animation")),
         Source::File { bytes, frame } => {
-            one_frame(Frame::in_file(bytes, *frame, &job.limits)?, job, reducible, observe)
+            of_frame(Frame::in_file(bytes, *frame, &job.limits)?, job, reducible, observe)
         }
         Source::Frame { attributes, transfer_syntax, bytes } => {
             let frame = Frame::alone(attributes, transfer_syntax, bytes, &job.limits)?;
-            one_frame(frame, job, reducible, observe)
+            of_frame(frame, job, reducible, observe)
         }
     }
 }
 
 /// A still of one frame.
 pub(crate) fn still(frame: Frame, job: &RenderJob, observe: &mut Observer<'_>) -> Result<Picture> {
-    let drawn = one_frame(frame, job, may_be_decoded_smaller, observe)?;
-    picture(finish(drawn, job)?, &job.spec, observe)
+    picture(of_frame(frame, job, may_be_decoded_smaller, observe)?, &job.spec, observe)
 }
 
 /// A frame of an animation, all but encoded.
@@ -108,7 +114,7 @@ pub(crate) fn animated(
     job: &RenderJob,
     observe: &mut Observer<'_>,
 ) -> Result<Finished> {
-    finish(one_frame(frame, job, may_be_decoded_smaller, observe)?, job)
+    of_frame(frame, job, may_be_decoded_smaller, observe)
 }
 
 fn picture(finished: Finished, spec: &RenderSpec, observe: &mut Observer<'_>) -> Result<Picture> {
@@ -124,14 +130,44 @@ fn picture(finished: Finished, spec: &RenderSpec, observe: &mut Observer<'_>) ->
     })
 }
 
+fn of_frame(
+    frame: Frame,
+    job: &RenderJob,
+    reducible: impl FnOnce(&ImageAttributes, &RenderSpec) -> bool,
+    observe: &mut Observer<'_>,
+) -> Result<Finished> {
+    if frame.attributes.burned_in.wants_icon(&job.spec) {
+        return icon(frame.dataset.as_ref(), &frame.attributes, job, observe);
+    }
+    finish(one_frame(frame, job, reducible, observe)?, job)
+}
+
 /// A card carries no annotation: what it may say is on it.
 fn of_card(card: &Card, job: &RenderJob, observe: &mut Observer<'_>) -> Result<Finished> {
     observe(Stage::Render)?;
-    let raster = card::draw(card, job.spec.framing, &job.limits)?;
+    as_card(card::draw(card, job.spec.framing, &job.limits)?, FrameNumber::FIRST, job)
+}
+
+/// The card in place of an image whose texts may not be shown; nothing of it is decoded.
+pub(crate) fn icon(
+    dataset: Option<&InMemDicomObject>,
+    attributes: &ImageAttributes,
+    job: &RenderJob,
+    observe: &mut Observer<'_>,
+) -> Result<Finished> {
+    observe(Stage::Render)?;
+    let frame = attributes.frame;
+    let own = dataset.and_then(|dataset| Labels::of(dataset, frame).series);
+    let series = own.or_else(|| job.labels.as_ref().and_then(|labels| labels.series.clone()));
+    let raster = card::draw_named(CardKind::Image, series, job.spec.framing, &job.limits)?;
+    as_card(raster, frame, job)
+}
+
+fn as_card(raster: Raster, frame: FrameNumber, job: &RenderJob) -> Result<Finished> {
     let (asked, mut warnings) = (job.spec.icc_profile, Vec::new());
     let Managed { raster, profile } =
         icc::manage(raster, None, asked, job.spec.output, &mut warnings);
-    Ok(Finished { raster, profile, frame: FrameNumber::FIRST, warnings })
+    Ok(Finished { raster, profile, frame, warnings })
 }
 
 /// Display values, framed, in the colours of the picture, with its texts.
@@ -196,11 +232,12 @@ fn one_frame(
     };
     let decoded = codec::decode(&frame.transfer_syntax, &encoded, &mut warnings)?;
     warn_of_size(&decoded, &attributes, &mut warnings);
-    let (columns, rows) = decoded.full;
-    let plan = plan_for(columns, rows)?;
+    let full = decoded.full;
+    let plan = plan_for(full.0, full.1)?;
 
     observe(Stage::Render)?;
-    let raster = draw(decoded, &attributes, &job.spec, &mut warnings)?;
+    let mut raster = draw(decoded, &attributes, &job.spec, &mut warnings)?;
+    burned_in::hide(&mut raster, full, &attributes, &job.spec);
     Ok(Drawn { raster, plan, attributes, labels, warnings })
 }
 

@@ -43,7 +43,7 @@ pub struct Labels {
     pub patient: Vec<String>,
     /// What is shown.
     pub technique: Vec<String>,
-    /// Modality and series number, for [`RenderSpec::corner_label`].
+    /// Modality and series number, for [`RenderSpec::corner_label`], and for a card in place of the picture.
     pub series: Option<String>,
 }
 

@@ -25,10 +25,13 @@ pub struct RenderSpec {
     pub corner_label: bool,
     /// The colour space of the picture, and whether it says so itself.
     pub icc_profile: Option<IccProfile>,
+    /// What becomes of texts in the pixels of the image itself.
+    pub burned_in: BurnedIn,
 }
 
 impl RenderSpec {
-    /// The picture as its file wants it: its own window, overlays drawn, no annotation, sRGB.
+    /// The picture as its file wants it: its own window, overlays drawn, no annotation, sRGB, nothing
+    /// hidden.
     pub fn new(framing: Framing, output: Output) -> Self {
         Self {
             window: None,
@@ -38,6 +41,49 @@ impl RenderSpec {
             annotation: Annotation::default(),
             corner_label: false,
             icc_profile: None,
+            burned_in: BurnedIn::Render,
+        }
+    }
+
+    /// Whether the picture may show modality and series number: [`Labels::series`](crate::Labels).
+    pub fn may_name_series(&self) -> bool {
+        self.corner_label || self.burned_in == BurnedIn::Icon
+    }
+}
+
+/// What becomes of texts in the pixels of an image, which may name the patient: where Burned In Annotation
+/// (0028,0301) is YES, and around the regions of an ultrasound image (0018,6011) unless it is NO (R1.11).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum BurnedIn {
+    /// They are drawn as what they are: pixels.
+    Render,
+    /// So coarsely that they cannot be read: all of the picture or, where there are regions, what is around
+    /// them.
+    Pixelate,
+    /// Where Burned In Annotation is YES, a card instead of the picture; else as [`Self::Pixelate`].
+    Icon,
+}
+
+impl BurnedIn {
+    /// Its name in configurations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Render => "render",
+            Self::Pixelate => "pixelate",
+            Self::Icon => "icon",
+        }
+    }
+}
+
+impl FromStr for BurnedIn {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        match text {
+            "render" => Ok(Self::Render),
+            "pixelate" => Ok(Self::Pixelate),
+            "icon" => Ok(Self::Icon),
+            _ => Err(SpecError("must be pixelate, render or icon")),
         }
     }
 }

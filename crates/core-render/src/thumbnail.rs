@@ -4,6 +4,7 @@ use bytes::Bytes;
 use dicom_object::InMemDicomObject;
 use dicomweb_types::FrameNumber;
 
+use crate::burned_in;
 use crate::category::Category;
 use crate::error::{RenderError, Result};
 use crate::frame::FileFrames;
@@ -11,7 +12,7 @@ use crate::limits::Limits;
 use crate::part10;
 use crate::slide::{Slide, SlideFile, View};
 use crate::source::{Card, FrameChoice, Source};
-use crate::spec::Framing;
+use crate::spec::{BurnedIn, Framing, RenderSpec};
 
 /// What the thumbnail of a file is drawn from.
 #[derive(Debug)]
@@ -30,15 +31,16 @@ impl ThumbnailSource {
     ///
     /// # Errors
     /// What is wrong with the file: [`RenderError`].
-    pub fn of_file(file: &Bytes, framing: Framing, limits: &Limits) -> Result<Self> {
+    pub fn of_file(file: &Bytes, spec: &RenderSpec, limits: &Limits) -> Result<Self> {
         let object = part10::read(file, limits)?;
         let category = Category::of(&object.dataset, Some(&object.transfer_syntax));
         let card = Card::of(&object.dataset);
-        if !is_drawn(category, &object.dataset) {
+        let hidden = spec.burned_in == BurnedIn::Icon && burned_in::is_declared(&object.dataset);
+        if hidden || !is_drawn(category, &object.dataset) {
             return Ok(Self { source: Source::Card(card), instead: None });
         }
         let source = match Slide::of(&object.dataset).filter(Slide::is_tiled) {
-            Some(slide) => tiles(&SlideFile::of(slide, object, limits)?, framing, limits)?,
+            Some(slide) => tiles(&SlideFile::of(slide, object, limits)?, spec.framing, limits)?,
             None => one_frame(&FileFrames::open(object, limits)?, file.len())?,
         };
         Ok(Self { source, instead: (category == Category::Video).then_some(card) })

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use core_render::{
-    Cine, EncodedFrame, Extent, FrameChoice, Framing, IccProfile, ImageAttributes, Limits, Output,
-    Overlays, Picture, RenderError, RenderJob, RenderSpec, Source, SourceRect, Viewport,
-    VoiFunction, Window,
+    BurnedIn, Cine, EncodedFrame, Extent, FrameChoice, Framing, IccProfile, ImageAttributes,
+    Limits, Output, Overlays, Picture, RenderError, RenderJob, RenderSpec, Source, SourceRect,
+    Viewport, VoiFunction, Window,
 };
 use dicom_core::value::DataSetSequence;
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR, dicom_value};
@@ -748,7 +748,9 @@ fn spec(random: &mut Random) -> RenderSpec {
         4 => Some(IccProfile::RommRgb),
         _ => None,
     };
-    RenderSpec { window, overlays, icc_profile, ..RenderSpec::new(framing(random), output) }
+    let burned_in = random.of(&[BurnedIn::Render, BurnedIn::Pixelate, BurnedIn::Icon]);
+    let plain = RenderSpec::new(framing(random), output);
+    RenderSpec { window, overlays, icc_profile, burned_in, ..plain }
 }
 
 fn framing(random: &mut Random) -> Framing {

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use dicomweb_types::Uid;
 use http::{Method, Request, Response, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::access::Visitor;
 use crate::app::App;
 use crate::error::ServerError;
 use crate::respond::{self, Body};
+use crate::upload::Upload;
 use crate::upstream::Upstream;
 
 /// The longest list of studies, in bytes.
-const LONGEST: usize = 4 << 20;
+const LONGEST: u64 = 4 << 20;
 
 /// Why an order is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +78,8 @@ struct Order {
 async fn warm(app: &Arc<App>, request: Request<Incoming>) -> Result<Response<Body>, ServerError> {
     check_token(app, &request)?;
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let body = Limited::new(request.into_body(), LONGEST).collect().await;
+    let body = Upload::new(request.into_body(), &app.transport, Some(LONGEST));
+    let body = body.map_err(|_| AdminError::Studies)?.collect().await;
     let body = body.map_err(|_| AdminError::Studies)?.to_bytes();
     let Order { studies, archive } = order(&query, &body)?;
     let upstream = archive_of(app, archive.as_deref())?;
@@ -85,7 +88,7 @@ async fn warm(app: &Arc<App>, request: Request<Incoming>) -> Result<Response<Bod
     }
     for study in studies {
         app.cache.distrust(&upstream.realm.groups(&study));
-        app.warm_up.now(upstream, study);
+        app.warm_up.now(upstream, study, Visitor::nobody(upstream));
     }
     Ok(respond::accepted())
 }

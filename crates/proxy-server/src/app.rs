@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use dicomweb_types::Uid;
 use http::header;
-use http::{Method, Request, Response, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::cache::{Cache, Words};
-use crate::config::Config;
+use crate::access::{Access, Right, Visitor, Who};
+use crate::audit::{Audit, Disclosure};
+use crate::cache::{Cache, Shows, Words};
+use crate::config::{Config, HttpCaching};
 use crate::error::ServerError;
 use crate::holds::Holds;
 use crate::page::Page;
@@ -20,11 +23,13 @@ use crate::renew::Renewals;
 use crate::respond::{self, Body};
 use crate::route::{Kind, Resource, Target, route};
 use crate::together::Together;
+use crate::transport::Transport;
 use crate::upstream::{Upstream, UpstreamSetupError, Upstreams};
 use crate::warm_up::{self, WarmUp};
 use crate::workers::{self, Workers};
 use crate::{
-    connections, cors, health, orthanc_feed, page, passthrough, placeholder, render_service,
+    connections, cors, forwarded, head, health, orthanc_feed, page, passthrough, placeholder,
+    render_service,
 };
 
 /// Where the proxy listens.
@@ -75,6 +80,15 @@ pub enum ServeError {
     /// The tier of the cache that is shared.
     #[error("cache_shared: {0}")]
     Shared(String),
+    /// Nobody could be let in.
+    #[error("{0}")]
+    Access(String),
+    /// The certificate cannot be shown.
+    #[error("{0}")]
+    Tls(String),
+    /// Nothing could be written down.
+    #[error("audit: {0}")]
+    Audit(String),
     /// No worker can be started.
     #[error("{0}")]
     Workers(#[from] render_pool::StartError),
@@ -95,6 +109,7 @@ pub async fn serve(
         let app = app.clone();
         connections::serve(
             listeners.public,
+            app.transport.clone(),
             move |request, client| answer(app.clone(), request, client),
             stopped.clone(),
         )
@@ -102,8 +117,9 @@ pub async fn serve(
     let admin = async {
         if let Some(listener) = listeners.admin {
             let app = app.clone();
+            let transport = Arc::new(Transport::plain(&app.config));
             let handler = move |request, _| health::answer(app.clone(), request);
-            connections::serve(listener, handler, stopped).await;
+            connections::serve(listener, transport, handler, stopped).await;
         }
     };
     let leave = async {
@@ -132,6 +148,12 @@ pub(crate) struct App {
     pub(crate) holds: Holds,
     /// What was fetched and drawn before.
     pub(crate) cache: Cache,
+    /// How clients are connected.
+    pub(crate) transport: Arc<Transport>,
+    /// Who is let in.
+    pub(crate) access: Access,
+    /// Where it is written down who has seen what.
+    pub(crate) audit: Option<Audit>,
     /// What equal requests wait for together.
     pub(crate) together: Together,
     /// What is kept and is being renewed.
@@ -153,6 +175,9 @@ impl App {
         let page =
             Page::new(upstreams.iter().map(|upstream| (&*upstream.name, &upstream.base_path)));
         let cache = Cache::open(&config).map_err(ServeError::Shared)?;
+        let transport = Arc::new(Transport::public(&config).map_err(ServeError::Tls)?);
+        let access = Access::new(&config).map_err(ServeError::Access)?;
+        let audit = Audit::open(&config).map_err(ServeError::Audit)?;
         let together = Together::default();
         let warm_up = WarmUp::new(config.warm_up && cache.is_on());
         Ok(Self {
@@ -161,6 +186,9 @@ impl App {
             workers,
             holds,
             cache,
+            transport,
+            access,
+            audit,
             together,
             renewals: Renewals::default(),
             warm_up,
@@ -175,13 +203,24 @@ impl App {
         self.cache.forget(&upstream.realm.groups(study));
     }
 
-    /// Something of a study is new. What was sent by the client's own right says nothing of what is open
-    /// to everybody: no pictures of that are made ahead.
-    pub(crate) fn has_changed(&self, upstream: &Arc<Upstream>, study: &Uid, is_private: bool) {
-        self.cache.distrust(&upstream.realm.groups(study));
-        if !is_private {
-            self.warm_up.once_at_rest(upstream, study.clone());
+    /// The words of a request by which its answer may be remembered.
+    fn words_to_keep(&self, visitor: &Visitor, request: &Parts) -> Option<Words> {
+        // What caches on the way may keep depends on who it is.
+        let is_for_all = self.config.http_caching == HttpCaching::Private || visitor.is_anybody();
+        Words::of_parts(request).filter(|_| is_for_all)
+    }
+
+    /// Notes what an answer shows, for the audit.
+    fn discloses(&self, response: &mut Response<Body>, what: impl FnOnce() -> Disclosure) {
+        if self.audit.is_some() {
+            response.extensions_mut().insert(what());
         }
+    }
+
+    /// Something of a study is new: pictures of it are made ahead, by the right of who has sent it.
+    pub(crate) fn has_changed(&self, upstream: &Arc<Upstream>, study: &Uid, by: Visitor) {
+        self.cache.distrust(&upstream.realm.groups(study));
+        self.warm_up.once_at_rest(upstream, study.clone(), by);
     }
 }
 
@@ -189,11 +228,15 @@ impl App {
 async fn answer(app: Arc<App>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let is_head = request.method() == Method::HEAD;
-    let mut response = match at_the_door(&app, &request) {
+    let address = forwarded::client_address(request.headers(), client, &app.config);
+    let mut response = match head::refusal(&request).or_else(|| at_the_door(&app, &request)) {
         Some(ready) => ready,
         // Boxed: the story of a request is long, and most end at the door.
         None => Box::pin(inside(&app, request, client)).await,
     };
+    if let Some(audit) = &app.audit {
+        audit.write_down(&mut response, SocketAddr::new(address, client.port())).await;
+    }
     if is_head {
         response = respond::without_body(response);
     }
@@ -201,20 +244,49 @@ async fn answer(app: Arc<App>, request: Request<Incoming>, client: SocketAddr) -
     response
 }
 
-/// What is answered before it is read: preflights, and a picture in the words in which it was asked for before.
+/// What is answered before it is read: preflights, and a picture in the words in which it was asked for before,
+/// to who is known to be allowed to see it.
 fn at_the_door(app: &App, request: &Request<Incoming>) -> Option<Response<Body>> {
     if cors::is_preflight(request) {
         return Some(respond::no_content(app.config.cors_origins.preflight()));
     }
-    app.cache.ready(Words::of(request)?, request.headers())
+    let headers = request.headers();
+    let admit = |shows: &Shows| {
+        let who = app.access.at_hand(&shows.upstream, &shows.study, &app.cache.proofs, headers)?;
+        // What caches on the way may keep depends on who it is.
+        let differs = app.config.http_caching == HttpCaching::Public && who != Who::Anybody;
+        (!differs).then_some(who)
+    };
+    let (mut response, shows, who) = app.cache.ready(Words::of(request)?, headers, admit)?;
+    app.discloses(&mut response, || Disclosure::of_picture(&shows.study, shows.kind, who));
+    Some(response)
 }
 
 async fn inside(app: &Arc<App>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
-    dispatch(app, request, client).await.unwrap_or_else(|error| {
-        let response = respond::failure(&error);
-        report(&error, response.status());
-        response
-    })
+    let accept = placeholder::wanted(request.headers());
+    match dispatch(app, request, client).await {
+        Ok(response) => response,
+        Err(Refused { error, is_picture }) => {
+            let response = respond::failure(&error);
+            report(&error, response.status());
+            match accept.filter(|_| is_picture) {
+                Some(media_type) => placeholder::instead_of(app, response, media_type).await,
+                None => response,
+            }
+        }
+    }
+}
+
+/// Why there is no answer, and whether it was to be a picture.
+struct Refused {
+    error: ServerError,
+    is_picture: bool,
+}
+
+impl<E: Into<ServerError>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), is_picture: false }
+    }
 }
 
 /// Messages of errors hold nothing of a patient, so they may be logged; paths do, and are not.
@@ -227,77 +299,102 @@ fn report(error: &ServerError, status: StatusCode) {
     }
 }
 
+/// Where a request leads, once it is known that who makes it may go there.
 async fn dispatch(
     app: &Arc<App>,
     request: Request<Incoming>,
     client: SocketAddr,
-) -> Result<Response<Body>, ServerError> {
+) -> Result<Response<Body>, Refused> {
     if page::is_asked_for(&request) {
-        let page = app.page.answer();
-        return Ok(if request.method() == Method::HEAD {
-            respond::without_body(page)
-        } else {
-            page
-        });
+        app.access.admit_to_page(request.headers()).await?;
+        return Ok(app.page.answer());
     }
     let path = request.uri().path();
     let Some((upstream, below)) = app.upstreams.find(path) else {
-        return Err(ServerError::Outside);
+        return Err(ServerError::Outside.into());
     };
-    match route(below)? {
-        Target::Rendering(resource) => {
-            let upstream = upstream.clone();
-            let placeholder = placeholder::wanted(request.headers());
-            match (rendering(app, &upstream, &resource, request, client).await, placeholder) {
-                (Err(error), Some(media_type)) => {
-                    let failure = respond::failure(&error);
-                    report(&error, failure.status());
-                    Ok(placeholder::instead_of(app, failure, media_type).await)
-                }
-                (answer, _) => answer,
+    let (upstream, target) = (upstream.clone(), route(below)?);
+    let is_picture = matches!(target, Target::Rendering(_));
+    let (mut parts, body) = request.into_parts();
+    let goes_on = async {
+        let visitor = app.access.admit(&upstream, &target, &mut parts).await?;
+        match target {
+            Target::Rendering(resource) => {
+                rendering(app, &upstream, &resource, visitor, (parts, body), client).await
+            }
+            Target::Session(study) => session(app, &upstream, &study, visitor, &parts).await,
+            Target::PassThrough(below) => {
+                let disclosure = Disclosure::of_passing(&parts.method, &below, visitor.who.clone());
+                let forwarded =
+                    passthrough::forward(app, &upstream, &below, visitor, (parts, body), client);
+                let mut response = forwarded.await?;
+                app.discloses(&mut response, || disclosure);
+                Ok(response)
             }
         }
-        Target::PassThrough(below) => {
-            Ok(passthrough::forward(app, &upstream.clone(), &below, request, client).await?)
-        }
-    }
+    };
+    goes_on.await.map_err(|error: ServerError| Refused { error, is_picture })
 }
 
 async fn rendering(
     app: &Arc<App>,
     upstream: &Arc<Upstream>,
     resource: &Resource,
-    request: Request<Incoming>,
+    visitor: Visitor,
+    (parts, body): (Parts, Incoming),
     client: SocketAddr,
 ) -> Result<Response<Body>, ServerError> {
-    let words = Words::of(&request);
-    let (parts, body) = request.into_parts();
-    let is_head = match parts.method {
-        Method::GET => false,
-        Method::HEAD => true,
+    match parts.method {
+        Method::GET | Method::HEAD => {}
         Method::OPTIONS => return Ok(respond::allowed_methods()),
         _ => return Err(ServerError::Method),
-    };
-    let began = app.cache.now();
-    let rendered = match render_service::rendering(app, upstream, resource, &parts).await {
+    }
+    let (began, study) = (app.cache.now(), resource.scope.study());
+    let disclosure = || Disclosure::of_picture(study, resource.kind, visitor.who.clone());
+    let asked = render_service::rendering(app, upstream, resource, visitor.clone(), &parts);
+    let mut response = match asked.await {
         Ok(Outcome::Picture(answer)) => {
-            if let Some(words) = words {
-                let study = upstream.realm.groups(resource.scope.study());
-                app.cache.keep_ready(words, &study, began, &answer);
+            if let Some(words) = app.words_to_keep(&visitor, &parts) {
+                let (upstream, study) = (upstream.clone(), study.clone());
+                let shows = Shows { upstream, study, kind: resource.kind };
+                app.cache.keep_ready(words, shows, began, &answer);
             }
             respond::outcome(Outcome::Picture(answer), &parts.headers)
         }
         Ok(outcome) => respond::outcome(outcome, &parts.headers),
         // What we do not render: an archive that does is not to be masked.
         Err(error) if resource.kind == Kind::Rendered && error.is_no_picture() => {
-            let request = Request::from_parts(parts, body);
-            let path = resource.path();
-            match passthrough::forward(app, upstream, &path, request, client).await {
-                Ok(theirs) if theirs.status().is_success() => return Ok(theirs),
+            let (path, whole) = (resource.path(), (parts, body));
+            match passthrough::forward(app, upstream, &path, visitor.clone(), whole, client).await {
+                Ok(theirs) if theirs.status().is_success() => theirs,
                 _ => return Err(error),
             }
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.as_told_of(upstream)),
     };
-    Ok(if is_head { respond::without_body(rendered) } else { rendered })
+    app.discloses(&mut response, disclosure);
+    Ok(response)
+}
+
+/// A cookie by which a study opens to who may see it.
+async fn session(
+    app: &Arc<App>,
+    upstream: &Arc<Upstream>,
+    study: &Uid,
+    visitor: Visitor,
+    request: &Parts,
+) -> Result<Response<Body>, ServerError> {
+    match request.method {
+        Method::POST => {}
+        Method::OPTIONS => return Ok(respond::no_content(HeaderMap::new())),
+        _ => return Err(ServerError::MethodOf("POST")),
+    }
+    let cookie = app.access.cookie(upstream, study, &request.headers)?;
+    // By the archive's own answer, where it decides.
+    if matches!(visitor.right, Right::AsTheArchiveSays(_))
+        && !upstream.client.has_study(study, &visitor.caller).await?
+    {
+        return Err(ServerError::NothingThere);
+    }
+    Ok(respond::cookie(cookie))
 }

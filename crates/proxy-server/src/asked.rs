@@ -1,6 +1,6 @@
 //! What one request for a rendering carries with it on its way.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use render_pool::Class;
 use serde::Serialize;
 use wadors_client::{Caller, Urgency};
 
+use crate::access::{Right, Visitor};
 use crate::app::App;
-use crate::cache::{self, Began, Key};
+use crate::cache::{self, Began, Digest, Key};
 use crate::conditional::Held;
 use crate::config::{HttpCaching, Representative};
 use crate::error::{Level, ServerError};
@@ -39,6 +40,9 @@ pub(crate) struct Asked {
     pub(crate) scope: Scope,
     pub(crate) params: RenderParams,
     pub(crate) wishes: Wishes,
+    /// Who asks.
+    pub(crate) visitor: Visitor,
+    /// The same, as the archive is asked.
     pub(crate) caller: Caller,
     /// What the client holds already.
     pub(crate) held: Held,
@@ -48,6 +52,12 @@ pub(crate) struct Asked {
     pub(crate) began: Began,
     /// Whether something is kept that is too old.
     stale: AtomicBool,
+    /// How much had been kept when it was looked at.
+    looked: AtomicU64,
+    /// Whether the archive has shown the study to who asks.
+    is_proved: AtomicBool,
+    /// Whether what it is drawn from lies in another study than was asked for.
+    is_misplaced: AtomicBool,
     place: OnceLock<Place>,
 }
 
@@ -60,6 +70,7 @@ impl Asked {
         app: &Arc<App>,
         upstream: &Arc<Upstream>,
         resource: &Resource,
+        visitor: Visitor,
         request: &Parts,
     ) -> Result<Self, ServerError> {
         let query = request.uri.query().unwrap_or_default();
@@ -75,26 +86,33 @@ impl Asked {
             scope: resource.scope.clone(),
             params,
             wishes,
-            caller: Caller::from_headers(&request.headers).with_urgency(urgency_of(class)),
+            caller: visitor.caller.clone().with_urgency(urgency_of(class)),
+            visitor,
             held: Held::from_headers(&request.headers),
             class,
             began: app.cache.now(),
             stale: AtomicBool::new(false),
+            looked: AtomicU64::new(u64::MAX),
+            is_proved: AtomicBool::new(false),
+            is_misplaced: AtomicBool::new(false),
             place: OnceLock::new(),
         })
     }
 
     /// The same request, made anew to renew what is kept.
     pub(crate) fn to_renew(&self) -> Self {
-        let renewal = Self::for_nobody(&self.app, &self.upstream, self.scope.clone(), self.form());
-        Self { kind: self.kind, stale: AtomicBool::new(true), ..renewal }
+        let (scope, visitor) = (self.scope.clone(), self.visitor.clone());
+        let renewal = Self::for_nobody(&self.app, &self.upstream, scope, visitor, self.form());
+        let is_proved = AtomicBool::new(self.is_proved());
+        Self { kind: self.kind, stale: AtomicBool::new(true), is_proved, ..renewal }
     }
 
-    /// A request for a thumbnail that nobody waits for.
+    /// A request for a thumbnail that nobody waits for, by the right of a visitor who may be gone.
     pub(crate) fn for_nobody(
         app: &Arc<App>,
         upstream: &Arc<Upstream>,
         scope: Scope,
+        visitor: Visitor,
         Form { params, wishes }: Form,
     ) -> Self {
         Self {
@@ -104,12 +122,15 @@ impl Asked {
             scope,
             params,
             wishes,
-            // Nothing that a caller's own credentials open is kept, so that there are none to renew by.
-            caller: Caller::anonymous().with_urgency(Urgency::Background),
+            caller: visitor.caller.clone().with_urgency(Urgency::Background),
+            visitor,
             held: Held::default(),
             class: Class::Bulk,
             began: app.cache.now(),
             stale: AtomicBool::new(false),
+            looked: AtomicU64::new(u64::MAX),
+            is_proved: AtomicBool::new(false),
+            is_misplaced: AtomicBool::new(false),
             place: OnceLock::new(),
         }
     }
@@ -131,17 +152,99 @@ impl Asked {
         Ok(())
     }
 
-    /// Whether the client's own credentials go to the archive: what it is shown is then for it alone.
-    pub(crate) fn is_private(&self) -> bool {
-        self.upstream.client.forwards_callers() && !self.caller.is_anonymous()
-    }
-
-    /// Whether it is answered from what is kept, and what comes of it is kept.
-    pub(crate) fn may_use_cache(&self) -> bool {
+    /// Whether what comes of it is kept, and may be shown to others who may see the study.
+    pub(crate) fn may_keep(&self) -> bool {
         // What spells out who the patient is, or what was done, is asked for each time.
         let annotation = self.params.annotation.as_ref().map(|said| said.annotation);
         let is_plain = annotation.unwrap_or_default() == Annotation::default();
-        self.app.cache.is_on() && !self.is_private() && is_plain
+        self.app.cache.is_on() && is_plain && !self.is_misplaced.load(Relaxed)
+    }
+
+    /// Whether it is answered from what is kept, too: who asks may see it.
+    pub(crate) fn may_use_cache(&self) -> bool {
+        self.may_keep() && self.is_proved()
+    }
+
+    /// Whether it is known that who asks may see the study.
+    pub(crate) fn is_proved(&self) -> bool {
+        match self.visitor.right {
+            Right::All | Right::Studies(_) => true,
+            Right::AsTheArchiveSays(_) => self.is_proved.load(Relaxed),
+        }
+    }
+
+    /// Looks up whether the archive has shown the study to who asks, a while ago.
+    pub(crate) async fn look_up_proof(&self) {
+        let Right::AsTheArchiveSays(credential) = &self.visitor.right else { return };
+        let study = self.study().index;
+        if self.may_keep() && self.app.cache.proofs.is_there(&study, credential).await {
+            self.is_proved.store(true, Relaxed);
+        }
+    }
+
+    /// Whether who asks may see the study; the archive is asked where it is not known.
+    pub(crate) async fn prove(&self) -> bool {
+        if self.is_proved() {
+            return true;
+        }
+        let Right::AsTheArchiveSays(credential) = &self.visitor.right else { return true };
+        let (proofs, study) = (&self.app.cache.proofs, self.scope.study());
+        let asked = proofs.ask(&self.upstream, study, credential, &self.caller, self.began);
+        let is_proved = asked.await;
+        self.is_proved.store(is_proved, Relaxed);
+        is_proved
+    }
+
+    /// The archive has shown an object: a proof that who asks may see the study, if it lies in that and was not
+    /// fetched by another's right. An archive that looks at the object's own UID only would show it in any
+    /// study: then it proves nothing, and nothing of it is kept.
+    async fn has_opened(&self, opened: &Landed<Arc<Opened>>) -> Result<(), ServerError> {
+        let Some(study) = opened.value.study() else { return Ok(()) };
+        if study != *self.scope.study() {
+            self.is_misplaced.store(true, Relaxed);
+            let is_limited = matches!(self.visitor.right, Right::Studies(_));
+            return if is_limited { Err(ServerError::NothingThere) } else { Ok(()) };
+        }
+        let is_own = !opened.followed || !self.is_proved();
+        if let Right::AsTheArchiveSays(credential) = &self.visitor.right
+            && is_own
+            && self.may_keep()
+        {
+            let (proofs, study) = (&self.app.cache.proofs, self.study().index);
+            proofs.give(&study, credential, self.began).await;
+            self.is_proved.store(true, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The archive says that something is not there, or not for who asks: he is no longer shown what is kept,
+    /// and if it is gone for all, nobody is.
+    pub(crate) async fn is_gone(&self, error: &ServerError, is_kept: bool) {
+        if let Right::AsTheArchiveSays(credential) = &self.visitor.right {
+            let (proofs, study) = (&self.app.cache.proofs, self.study().index);
+            proofs.take_back(&study, credential, self.began).await;
+            if error.is_denied() || !self.is_proved.swap(false, Relaxed) {
+                return;
+            }
+        }
+        if is_kept {
+            self.forget();
+        }
+    }
+
+    /// Where things of the study that was asked for are kept.
+    pub(crate) fn study(&self) -> cache::Groups {
+        self.upstream.realm.groups(self.scope.study())
+    }
+
+    /// Notes that what is kept is looked at now.
+    pub(crate) fn looks(&self) {
+        self.looked.store(self.app.cache.kept_so_far(), Relaxed);
+    }
+
+    /// Whether anything was kept since.
+    pub(crate) fn is_more_kept(&self) -> bool {
+        self.app.cache.kept_so_far() > self.looked.load(Relaxed)
     }
 
     /// Notes that what is kept is too old.
@@ -169,7 +272,8 @@ impl Asked {
     /// that `Age` counts from the same moment. None may where the client's own credentials opened it, or
     /// where nobody has said that pictures are for everybody.
     pub(crate) fn public_for(&self, origin: &Origin) -> Option<Duration> {
-        if self.app.config.http_caching == HttpCaching::Private || !self.may_use_cache() {
+        let is_private = self.app.config.http_caching == HttpCaching::Private;
+        if is_private || !self.may_use_cache() || !self.visitor.is_anybody() {
             return None;
         }
         let of_collection = matches!(self.scope, Scope::Study(_) | Scope::Series(_));
@@ -189,10 +293,11 @@ impl Asked {
 
     /// Drops all that is kept of the study that was asked for.
     pub(crate) fn forget(&self) {
-        self.app.cache.forget(&self.upstream.realm.groups(self.scope.study()));
+        self.app.cache.forget(&self.study());
     }
 
-    /// Does work once for all requests that need it at the same time; a private one does its own.
+    /// Does work once for all requests that need it at the same time. Who may not be known to see the study
+    /// shares it with himself only: what comes of it is what the archive shows him.
     ///
     /// # Errors
     /// Those of the work.
@@ -206,16 +311,24 @@ impl Asked {
         V: Clone + Send + Sync + 'static,
         F: Future<Output = Result<V, ServerError>> + Send + 'static,
     {
-        if self.is_private() {
-            // Boxed as what is shared is: the story of a request would else hold itself several times.
-            return Ok(Landed { value: Box::pin(work()).await?, followed: false });
-        }
         // Work from before a change of the study is not for who asks after it.
-        let study = self.upstream.realm.groups(self.scope.study());
+        let study = self.study();
         // Nor is that for which nobody waits for who does: it stands behind all others.
         let waits = self.class == Class::Interactive;
-        let name = (study.index, self.app.cache.changes(&study), waits, name);
-        let landed = flights.share(self.upstream.realm.work(&name), work).await;
+        let name = |whose: Option<&Digest>| {
+            let changes = self.app.cache.changes(&study);
+            self.upstream.realm.work(&(study.index, changes, waits, whose, name))
+        };
+        let own = match &self.visitor.right {
+            Right::All | Right::Studies(_) => None,
+            Right::AsTheArchiveSays(credential) => Some(name(Some(credential.digest()))),
+        };
+        let key = match own {
+            // Also where the proof came of work that is still under way.
+            Some(own) if !self.is_proved() || flights.is_under_way(&own) => own,
+            _ => name(None),
+        };
+        let landed = flights.share(key, work).await;
         let Landed { value, followed } = landed.map_err(|Died| ServerError::Broke)?;
         Ok(Landed { value: value?, followed })
     }
@@ -245,7 +358,9 @@ impl Asked {
             let opened = owner.fetch(&instance).open().await;
             opened.map(Arc::new).map_err(|error| ServerError::of_source(error, Level::Instance))
         };
-        Ok(self.once(&self.app.together.opened, &("open", path), open).await?.value)
+        let opened = self.once(&self.app.together.opened, &("open", path), open).await?;
+        self.has_opened(&opened).await?;
+        Ok(opened.value)
     }
 
     /// A frame of an instance, and the instance as far as it takes to know what it is.
@@ -262,6 +377,7 @@ impl Asked {
         };
         let opened =
             self.once(&self.app.together.opened, &("open frame", path, frame), open).await?;
+        self.has_opened(&opened).await?;
         let source = self.fetch(path).frame(&opened.value, frame).await.map_err(failed)?;
         Ok((opened.value, source))
     }

@@ -14,6 +14,7 @@ use dicomweb_types::Uid;
 use http::Method;
 use http_body::{Body as HttpBody, Frame};
 
+use crate::access::Visitor;
 use crate::app::App;
 use crate::upstream::Upstream;
 
@@ -62,18 +63,18 @@ pub(crate) struct Stored<B> {
     kept: Vec<u8>,
     app: Arc<App>,
     upstream: Arc<Upstream>,
-    is_private: bool,
+    visitor: Visitor,
 }
 
 impl<B> Stored<B> {
-    /// Of an answer to a client, by its own right or not.
-    pub(crate) fn new(body: B, app: Arc<App>, upstream: Arc<Upstream>, is_private: bool) -> Self {
-        Self { body, kept: Vec::new(), app, upstream, is_private }
+    /// Of an answer to a client.
+    pub(crate) fn new(body: B, app: Arc<App>, upstream: Arc<Upstream>, visitor: Visitor) -> Self {
+        Self { body, kept: Vec::new(), app, upstream, visitor }
     }
 
     fn ended(&mut self) {
         for study in studies_in(&std::mem::take(&mut self.kept)) {
-            self.app.has_changed(&self.upstream, &study, self.is_private);
+            self.app.has_changed(&self.upstream, &study, self.visitor.clone());
         }
     }
 }

@@ -28,6 +28,8 @@ impl Origins {
 
     /// Lets the page at `origin` use an answer with these headers.
     pub(crate) fn allow(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        let policy = HeaderValue::from_static(self.resource_policy(origin));
+        headers.entry(RESOURCE_POLICY).or_insert(policy);
         if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
             return;
         }
@@ -50,10 +52,21 @@ impl Origins {
             }
         }
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
-        // Viewers that isolate themselves (COEP) may only embed what says so.
-        headers
-            .entry(HeaderName::from_static("cross-origin-resource-policy"))
-            .or_insert(HeaderValue::from_static("cross-origin"));
+    }
+
+    /// Which pages may embed the answer. Viewers that isolate themselves (COEP) may only embed what says so.
+    ///
+    /// `<img>` does not say of which page it is: where pages are listed, it may be of one of these.
+    fn resource_policy(&self, origin: Option<&HeaderValue>) -> &'static str {
+        let is_listed = |origins: &[String]| {
+            let named = origin.is_none_or(|o| origins.iter().any(|k| k.as_bytes() == o.as_bytes()));
+            !origins.is_empty() && named
+        };
+        match self {
+            Self::Any => "cross-origin",
+            Self::Listed(origins) if is_listed(origins) => "cross-origin",
+            Self::Listed(_) => "same-origin",
+        }
     }
 
     /// The headers of the answer to a preflight; [`Origins::allow`] adds the origin.
@@ -78,6 +91,7 @@ pub(crate) fn is_preflight<B>(request: &Request<B>) -> bool {
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 // `*` would not cover Authorization.
 const REQUEST_HEADERS: &str = "Accept, Authorization, Cache-Control, Content-Type, If-Modified-Since, If-None-Match, Range, X-Requested-With";
@@ -153,9 +167,24 @@ mod tests {
             header::ACCESS_CONTROL_ALLOW_ORIGIN,
             HeaderValue::from_static("https://a.example"),
         );
-        let before = headers.clone();
         Origins::Any.allow(None, &mut headers);
-        assert_eq!(headers, before);
+        assert_eq!(headers["access-control-allow-origin"], "https://a.example");
+        assert_eq!(headers.len(), 2, "and the policy for embedding");
+    }
+
+    #[test]
+    fn who_may_embed_is_who_may_read_as_far_as_it_is_said() {
+        let policy = |origins: &str, origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            let origin = origin.map(HeaderValue::from_static);
+            origins.parse::<Origins>().unwrap().allow(origin.as_ref(), &mut headers);
+            headers["cross-origin-resource-policy"].clone()
+        };
+        assert_eq!(policy("*", None), "cross-origin");
+        assert_eq!(policy("https://a.example", Some("https://a.example")), "cross-origin");
+        assert_eq!(policy("https://a.example", None), "cross-origin");
+        assert_eq!(policy("https://a.example", Some("https://b.example")), "same-origin");
+        assert_eq!(policy("", None), "same-origin");
     }
 
     #[test]

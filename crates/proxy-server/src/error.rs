@@ -5,13 +5,16 @@ use std::time::Duration;
 use core_render::{RenderError, Stage};
 use wadors_client::UpstreamError;
 
+use crate::access::AccessError;
 use crate::admin::AdminError;
+use crate::head::HeadError;
 use crate::negotiate::NegotiationError;
 use crate::params::ParamError;
 use crate::passthrough::ForwardError;
 use crate::plan::PlanError;
 use crate::route::RouteError;
 use crate::source::SourceError;
+use crate::upstream::Upstream;
 use crate::workers::{Overloaded, WorkError};
 
 /// Why a request gets no picture and no answer of the archive. `respond` makes the status of it.
@@ -26,6 +29,10 @@ pub(crate) enum ServerError {
     Method,
     #[error("this is done with {0}")]
     MethodOf(&'static str),
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    #[error(transparent)]
+    Access(#[from] AccessError),
     #[error(transparent)]
     Admin(#[from] AdminError),
     #[error(transparent)]
@@ -147,6 +154,18 @@ impl ServerError {
         }
     }
 
+    /// The same for who does not ask by his own right: what an archive hides from us is not told from what it
+    /// does not have.
+    pub(crate) fn as_told_of(self, upstream: &Upstream) -> Self {
+        let is_hidden = matches!(&self, Self::Upstream(error) if error.status() == Some(403));
+        if is_hidden && !upstream.client.forwards_callers() { Self::NothingThere } else { self }
+    }
+
+    /// Whether the archive refuses who asks.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.is_denied())
+    }
+
     /// Whether it is about one object, so that another may do.
     pub(crate) fn is_about_one_object(&self) -> bool {
         match self {
@@ -164,12 +183,15 @@ impl ServerError {
             | Self::Outside
             | Self::Method
             | Self::MethodOf(_)
+            | Self::Head(_)
+            | Self::Access(_)
             | Self::Admin(_)
             | Self::Parameter(_)
             | Self::Negotiation(_)
             | Self::Plan(_)
             | Self::StateHasNoFrames
             | Self::NothingThere => "request",
+            Self::Forward(ForwardError::Upload(_)) => "request",
             Self::Upstream(_) | Self::Forward(_) | Self::ArchiveGone => "upstream",
             Self::Render { error, .. } => stage_of(error),
             Self::WorkerLost { stage, .. } => stage.map_or("decode", name_of),

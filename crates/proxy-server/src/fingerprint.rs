@@ -184,7 +184,7 @@ impl Hash {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use core_render::{FrameChoice, Framing, Output, Overlays, RenderSpec};
+    use core_render::{BurnedIn, FrameChoice, Framing, Output, Overlays, RenderSpec};
     use serde_json::json;
     use wadors_client::Metadata;
 
@@ -232,6 +232,8 @@ mod tests {
             RenderSpec { window: Some("1,2,linear".parse().unwrap()), ..spec() },
             RenderSpec { framing: Framing::Viewport("2,2".parse().unwrap()), ..spec() },
             RenderSpec { overlays: Overlays::Draw, ..spec() },
+            RenderSpec { burned_in: BurnedIn::Pixelate, ..spec() },
+            RenderSpec { burned_in: BurnedIn::Icon, ..spec() },
         ] {
             assert_ne!(tag, tag_of(&spec, &source), "{spec:?}");
         }

@@ -91,6 +91,12 @@ where
         }
     }
 
+    /// Whether there is such work that may be followed.
+    pub(crate) fn is_under_way(&self, key: &K) -> bool {
+        let flight = lock(&self.board).get(key).and_then(Weak::upgrade);
+        flight.is_some_and(|flight| !flight.has_died())
+    }
+
     /// How often work of others was waited for.
     pub(crate) fn followed(&self) -> u64 {
         self.followed.load(Relaxed)

@@ -8,12 +8,16 @@ use hyper::body::Incoming;
 use crate::admin;
 use crate::app::App;
 use crate::error::ServerError;
+use crate::head;
 use crate::metrics;
 use crate::respond::{self, Body};
 
 /// `/healthz`: this process answers. `/readyz`: an archive does, too. `/metrics`: what
 /// is under way. The rest is `admin`.
 pub(crate) async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Body> {
+    if let Some(refusal) = head::refusal(&request) {
+        return refusal;
+    }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = match (&method, path.as_str()) {
         (&Method::GET | &Method::HEAD, "/healthz") => respond::healthy(),

@@ -8,10 +8,12 @@
 //! [`serve`] runs it on given listeners until told to stop, as the binary `lightbox` and tests do.
 #![deny(missing_docs)]
 
+mod access;
 mod admin;
 mod app;
 mod asked;
 mod assemble;
+mod audit;
 mod cache;
 mod cache_status;
 mod changes;
@@ -26,6 +28,8 @@ mod error;
 mod fingerprint;
 mod flight;
 mod forms;
+mod forwarded;
+mod head;
 mod health;
 mod holds;
 mod known;
@@ -55,21 +59,30 @@ mod route;
 mod shutdown;
 mod slide;
 mod source;
+mod stall;
 mod state;
+mod streams;
 mod task;
 mod thumbnail;
+mod tls;
 mod together;
+mod transport;
 mod units;
+mod upload;
 mod upstream;
 mod warm_up;
 mod workers;
 
+pub use access::sign_url;
 pub use app::{Listeners, ServeError, serve};
 pub use config::{
-    BasePath, Config, ConfigError, CredentialsKind, Headers, HttpCaching, IsolationKind, LogFilter,
-    LogFormat, Representative, SecretText, Sources, UpstreamConfig,
+    AccessKind, AuditStudies, AuditTarget, BasePath, Config, ConfigError, CredentialsKind, Headers,
+    HttpCaching, IsolationKind, LogFilter, LogFormat, Representative, SecretText, SigningKey,
+    Sources, UpstreamConfig,
 };
 pub use cors::Origins;
+pub use forwarded::TrustedProxies;
 pub use shutdown::requested as shutdown_requested;
+pub use units::duration;
 pub use upstream::UpstreamSetupError;
 pub use workers::isolation;

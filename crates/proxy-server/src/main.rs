@@ -5,7 +5,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use commands::{Failure, config, demo, doctor, render, serve, thumbnails, warm, worker};
+use commands::{Failure, config, demo, doctor, render, serve, sign, thumbnails, warm, worker};
 
 /// A rendering proxy for DICOMweb: pictures of every study, in front of any archive.
 #[derive(Parser)]
@@ -29,6 +29,8 @@ enum Command {
     Warm(warm::Warm),
     /// Examine an archive: what it accepts, how fast it is, whether thumbnails of it can work
     Doctor(doctor::Doctor),
+    /// Sign URLs, so that they open what they name to whoever has them
+    Sign(sign::Sign),
     /// Print the configuration in effect, or check a file
     Config(config::ConfigArgs),
     /// A worker of a server, which starts it
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Command::Thumbnails(args) => thumbnails::run(&args),
         Command::Warm(args) => warm::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Sign(args) => sign::run(&args),
         Command::Config(args) => config::run(&args),
         Command::RenderWorker(args) => worker::run(&args),
     };

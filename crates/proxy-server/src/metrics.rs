@@ -2,6 +2,7 @@
 //! only: nothing here names a study, a client or an archive's address.
 
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use render_pool::Spent;
 
@@ -23,6 +24,14 @@ pub(crate) fn text(app: &App) -> String {
         "Requests answered 503 for want of a place or a turn.",
         refused,
     );
+    if let Some(audit) = &app.audit {
+        page.counter(
+            "audit_lost_total",
+            "Lines of the audit that could not be written.",
+            audit.lost(),
+        );
+    }
+    connections(app, &mut page);
     page.gauge("queue_depth", "Pictures that wait for a worker.", pool.waiting);
     page.gauge("workers", "Workers, the one for small pictures among them.", pool.workers);
     page.gauge("workers_busy", "Workers that draw.", pool.busy);
@@ -60,6 +69,25 @@ pub(crate) fn text(app: &App) -> String {
     );
     kept(app, &mut page);
     page.0
+}
+
+/// How clients are connected, and what was cut off of them.
+fn connections(app: &App, page: &mut Page) {
+    let counts = &app.transport.counts;
+    let of = |count: &AtomicU64| count.load(Relaxed);
+    page.gauge("connections", "Connections of clients.", of(&counts.open));
+    let help = "What was cut off because the client neither sent nor took anything.";
+    let stalled = [
+        ("connection", of(&counts.stalled_writes)),
+        ("stream", of(&counts.stalled_streams)),
+        ("upload", of(&counts.stalled_uploads)),
+    ];
+    page.by(("stalled_total", "counter", help), "what", stalled);
+    let Some(tls) = &app.transport.tls else { return };
+    let help = "TLS handshakes that came to nothing.";
+    page.counter("tls_handshakes_failed_total", help, of(&counts.failed_handshakes));
+    let help = "New certificates that were taken into effect, or could not be.";
+    page.by(("tls_reloads_total", "counter", help), "outcome", tls.reloads());
 }
 
 /// What is kept, and what it spares.

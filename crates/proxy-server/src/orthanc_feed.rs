@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
+use crate::access::Visitor;
 use crate::app::App;
 use crate::cache::Moment;
 use crate::upstream::Upstream;
@@ -118,7 +119,7 @@ impl Feed {
         let changes: Changes = self.get(&path).await?;
         for change in changes.changes.iter().filter(|change| change.is_of_a_stable_study()) {
             if let Some(study) = self.study(&change.id).await {
-                self.app.has_changed(&self.upstream, &study, false);
+                self.app.has_changed(&self.upstream, &study, Visitor::nobody(&self.upstream));
             }
         }
         self.since = Some(changes.last);

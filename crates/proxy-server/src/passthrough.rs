@@ -2,7 +2,8 @@
 //!
 //! Streamed both ways, with method, path, query, headers, trailers and status as they came. Only what
 //! belongs to one connection is dropped (RFC 9110 §7.6.1), `Host` names the archive, and
-//! `Forwarded` and `X-Forwarded-…` say who asked, from which archives build their URLs. No redirect is
+//! `Forwarded` and `X-Forwarded-…` say who asked, from which archives build their URLs. Answers are not
+//! guessed at by browsers, and pages among them run nothing (`respond::defuse`). No redirect is
 //! followed, nothing decompressed or buffered. A client that goes away cancels the archive's call.
 //!
 //! The target keeps its meaning, not every byte: characters that RFC 3986 forbids in a URL but some
@@ -14,18 +15,22 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use render_pool::Class;
-use wadors_client::{Caller, UpstreamError};
+use wadors_client::UpstreamError;
 
+use crate::access::Visitor;
 use crate::app::App;
 use crate::asked::class_of;
 use crate::changes::{Change, Stored};
 use crate::config::Config;
+use crate::forwarded::{self, TrustedProxies};
 use crate::overheard::{self, Overheard};
-use crate::respond::Body;
+use crate::respond::{self, Body};
 use crate::rewrite::{self, Rewrite, Rewritten};
+use crate::transport::OverTls;
+use crate::upload::{Upload, UploadError};
 use crate::upstream::Upstream;
 
 /// The archive gave no answer.
@@ -41,9 +46,15 @@ pub(crate) enum ForwardError {
     Credentials(UpstreamError),
     #[error("the archive refuses the credentials that this server has for it")]
     Refused,
+    /// It exists, perhaps, and is hidden from us: who asks learns no more than of what does not exist.
+    #[error("there is no such thing")]
+    Hidden,
     /// Whatever goes over our connection has our rights.
     #[error("this server only reads from the archive: allow_writes is not set")]
     Writes,
+    /// The client's.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
 }
 
 /// Sends `request`, whose raw path below our base path is `below`, and hands back the answer.
@@ -54,13 +65,16 @@ pub(crate) async fn forward(
     app: &Arc<App>,
     upstream: &Arc<Upstream>,
     below: &str,
-    request: Request<Incoming>,
+    visitor: Visitor,
+    (parts, body): (Parts, Incoming),
     client: SocketAddr,
 ) -> Result<Response<Body>, ForwardError> {
-    let (parts, body) = request.into_parts();
     let archive = &upstream.client;
     let url = archive.url(below, parts.uri.query()).ok_or(ForwardError::Url)?;
-    let mut headers = request_headers(&parts, client);
+    let limit = Some(app.config.max_request_bytes).filter(|&limit| limit > 0);
+    let body = Upload::new(body, &app.transport, limit)?;
+    let fate = body.fate();
+    let mut headers = request_headers(&parts, client, &app.config.trusted_proxies);
     authorize(upstream, &parts.method, &mut headers).await?;
     let rewrite =
         upstream.rewrite_urls.then(|| rewriting(&app.config, upstream, &headers)).flatten();
@@ -69,13 +83,15 @@ pub(crate) async fn forward(
         headers.remove(header::ACCEPT_ENCODING);
     }
     let sent = headers.get(header::AUTHORIZATION).cloned();
-    let is_private = archive.forwards_callers() && !Caller::from_headers(&headers).is_anonymous();
     let mut outgoing = archive.http().request(parts.method.clone(), url).headers(headers);
     // Without a body there must be none: an empty one would go out as `chunked` on a GET.
     if !body.is_end_stream() {
         outgoing = outgoing.body(reqwest::Body::wrap(body));
     }
     let answer = outgoing.send().await.map_err(|error| {
+        if let Some(error) = fate.error() {
+            return ForwardError::Upload(error);
+        }
         tracing::debug!(error = %wadors_client::explain(&error), "the archive gave no answer");
         ForwardError::NoAnswer(wadors_client::explain(&error))
     })?;
@@ -85,9 +101,15 @@ pub(crate) async fn forward(
             return Err(ForwardError::Refused);
         }
     }
+    if !archive.forwards_callers()
+        && answer.status() == StatusCode::FORBIDDEN
+        && matches!(parts.method, Method::GET | Method::HEAD)
+    {
+        return Err(ForwardError::Hidden);
+    }
     // Who says that nobody waits opens nothing: it makes what it wants itself, at its own pace.
     let is_viewer = class_of(&parts.headers) == Class::Interactive;
-    let heard = Heard { app, upstream, method: &parts.method, below, is_private, is_viewer };
+    let heard = Heard { app, upstream, method: &parts.method, below, visitor, is_viewer };
     Ok(response(answer.into(), heard, rewrite))
 }
 
@@ -97,29 +119,30 @@ struct Heard<'a> {
     upstream: &'a Arc<Upstream>,
     method: &'a Method,
     below: &'a str,
-    is_private: bool,
+    visitor: Visitor,
     is_viewer: bool,
 }
 
 impl Heard<'_> {
     /// The body of its answer, from which is learned what objects hold and which studies have changed.
     fn listened_to(&self, answer: &http::response::Parts, body: reqwest::Body) -> Body {
-        let Self { app, upstream, method, below, is_private, is_viewer } = *self;
+        let Self { app, upstream, method, below, is_viewer, .. } = *self;
+        let visitor = || self.visitor.clone();
         if !answer.status.is_success() {
             return Body::streamed(body);
         }
         match Change::of(method, below) {
             Change::Gone(study) => app.is_gone(upstream, &study),
-            Change::Changed(study) => app.has_changed(upstream, &study, is_private),
+            Change::Changed(study) => app.has_changed(upstream, &study, visitor()),
             Change::Stored => {
-                let stored = Stored::new(body, app.clone(), upstream.clone(), is_private);
+                let stored = Stored::new(body, app.clone(), upstream.clone(), visitor());
                 return Body::streamed(stored);
             }
             Change::Nothing => {}
         }
         let opened = overheard::opens(method, below);
-        if let Some(study) = opened.filter(|_| is_viewer && !is_private) {
-            app.warm_up.soon(upstream, study);
+        if let Some(study) = opened.filter(|_| is_viewer) {
+            app.warm_up.soon(upstream, study, visitor());
         }
         if overheard::tells(method, below, answer) {
             return Body::streamed(Overheard::new(body, answer, upstream.clone()));
@@ -150,18 +173,17 @@ fn has_our_rights(upstream: &Upstream, method: &Method) -> bool {
 }
 
 /// How the archive's own URLs become ones that lead here: by the configured URL of this server, else by
-/// what the client, or a proxy before us, says of it.
+/// the host that the client names, or a trusted proxy before us says.
 fn rewriting(config: &Config, upstream: &Upstream, headers: &HeaderMap) -> Option<Rewrite> {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let public = match &config.public_url {
         Some(url) => url.to_string(),
-        None => format!("{}://{}", text(X_FORWARDED_PROTO)?, text(X_FORWARDED_HOST)?),
+        None => forwarded::reached_by(headers)?,
     };
     let archive = &upstream.client;
     Rewrite::new(archive.base(), archive.prefix(), &public, upstream.base_path.as_str())
 }
 
-fn request_headers(parts: &Parts, client: SocketAddr) -> HeaderMap {
+fn request_headers(parts: &Parts, client: SocketAddr, proxies: &TrustedProxies) -> HeaderMap {
     let mut headers = parts.headers.clone();
     drop_hop_by_hop(&mut headers);
     let host = parts
@@ -172,9 +194,31 @@ fn request_headers(parts: &Parts, client: SocketAddr) -> HeaderMap {
     headers.remove(header::HOST);
     // We have answered 100 ourselves by reading the body; some libraries send it empty.
     headers.remove(header::EXPECT);
-    add_forwarded(&mut headers, client, host.as_ref());
+    for name in OTHERWISE {
+        headers.remove(name);
+    }
+    let proto = if parts.extensions.get::<OverTls>().is_some() { "https" } else { "http" };
+    forwarded::tell(&mut headers, client, host.as_ref(), proto, proxies);
     headers
 }
+
+/// What makes servers take a request for another, or for another's: what was let in is what was asked.
+const OTHERWISE: [&str; 14] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-method",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-forwarded-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-forwarded-preferred-username",
+    "x-remote-user",
+    "x-auth-request-user",
+    "x-webauth-user",
+    "remote-user",
+];
 
 fn response(
     answer: http::Response<reqwest::Body>,
@@ -191,8 +235,12 @@ fn response(
     let mut body = heard.listened_to(&parts, body);
     if let Some(rewrite) = rewrite.filter(|_| can_be_rewritten(&parts)) {
         rewrite::adapt(&mut parts.headers);
+        if heard.app.config.public_url.is_none() {
+            rewrite::keep_private(&mut parts.headers);
+        }
         body = Body::streamed(Rewritten::new(body, rewrite));
     }
+    respond::defuse(&mut parts.headers);
     let mut response = Response::new(body);
     *response.status_mut() = parts.status;
     *response.headers_mut() = parts.headers;
@@ -236,45 +284,10 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::PROXY_AUTHORIZATION,
 ];
 
-/// Says who asked, behind whatever proxies before us already said (RFC 7239).
-fn add_forwarded(headers: &mut HeaderMap, client: SocketAddr, host: Option<&HeaderValue>) {
-    let address = client.ip().to_canonical();
-    let node = if address.is_ipv6() { format!("\"[{address}]\"") } else { address.to_string() };
-    let host_text =
-        host.and_then(|h| h.to_str().ok()).filter(|h| !h.contains(['"', '\\', ';', ',', ' ']));
-    // RFC 7239 wants a host with a port in quotes; Orthanc, which builds its URLs from this field, would
-    // keep them in the URL.
-    let element = match host_text {
-        Some(host) => format!("for={node};host={host};proto=http"),
-        None => format!("for={node};proto=http"),
-    };
-    append_to_list(headers, header::FORWARDED, &element);
-    append_to_list(headers, X_FORWARDED_FOR, &address.to_string());
-    // One value each: the proxy nearest to the client knows best.
-    if let Some(host) = host {
-        headers.entry(X_FORWARDED_HOST).or_insert_with(|| host.clone());
-    }
-    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-}
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-
-fn append_to_list(headers: &mut HeaderMap, name: HeaderName, item: &str) {
-    let mut list: Vec<u8> = Vec::new();
-    for value in headers.get_all(&name) {
-        list.extend_from_slice(value.as_bytes());
-        list.extend_from_slice(b", ");
-    }
-    list.extend_from_slice(item.as_bytes());
-    if let Ok(value) = HeaderValue::from_bytes(&list) {
-        headers.insert(name, value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -286,7 +299,8 @@ mod tests {
     }
 
     fn sent(request: Request<()>, client: &str) -> HeaderMap {
-        request_headers(&request.into_parts().0, client.parse().unwrap())
+        let proxies = "2001:db8::1".parse().unwrap();
+        request_headers(&request.into_parts().0, client.parse().unwrap(), &proxies)
     }
 
     #[test]
@@ -325,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_proxies_before_us_said_is_kept() {
+    fn what_trusted_proxies_before_us_said_is_kept() {
         let request = Request::builder()
             .uri("http://inner/studies")
             .header("forwarded", "for=198.51.100.1;proto=https")

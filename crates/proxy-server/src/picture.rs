@@ -286,7 +286,7 @@ pub(crate) async fn draw_card(
     }
     let drawn = drawn(asked, job, Duration::ZERO).await;
     let drawn = drawn.map_err(|error| ServerError::of_work(error, Level::Instance))?;
-    if asked.may_use_cache() {
+    if asked.may_keep() {
         remember::picture(asked, None, &etag, drawn.picture.clone());
     }
     Ok(answer(Some(drawn), origin))
@@ -304,7 +304,8 @@ struct Work {
 /// Draws it, unless it is held by the client or kept; and keeps it.
 async fn finish(asked: &Asked, work: Work) -> Result<Answer, ServerError> {
     let Work { job, facts, location, upstream, level } = work;
-    let may_keep = asked.may_use_cache();
+    // What is drawn from was shown by the archive to who asks: the picture of it may be one that is kept.
+    let may_keep = asked.may_keep();
     let spec = job.spec.clone();
     let (told, drawn) = if is_probably_there(asked, &facts.subject, may_keep).await {
         let (told, job) = told(job).await?;
@@ -350,8 +351,9 @@ async fn is_probably_there(asked: &Asked, subject: &SubjectKey, may_keep: bool) 
     may_keep && cache.identity(&place).await.is_some()
 }
 
+/// Found by the hash of what it is drawn from, which who asks has been shown.
 async fn kept(asked: &Asked, of: Option<&SubjectKey>, tag: &ETag) -> Option<(Picture, Found)> {
-    if !asked.may_use_cache() {
+    if !asked.may_keep() {
         return None;
     }
     let key = Key::picture(of.map(|subject| &subject.instance), tag);
@@ -402,10 +404,10 @@ pub(crate) fn spec(asked: &Asked, media_type: MediaType) -> Result<RenderSpec, S
 fn needed_of(labels: Labels, spec: &RenderSpec) -> Option<Labels> {
     let Labels { patient, technique, series } = labels;
     let annotation = spec.annotation;
-    (annotation.patient || annotation.technique || spec.corner_label).then(|| Labels {
+    (annotation.patient || annotation.technique || spec.may_name_series()).then(|| Labels {
         patient: if annotation.patient { patient } else { Vec::new() },
         technique: if annotation.technique { technique } else { Vec::new() },
-        series: series.filter(|_| spec.corner_label),
+        series: series.filter(|_| spec.may_name_series()),
     })
 }
 
@@ -525,7 +527,20 @@ pub(crate) async fn first_that_can_be_drawn(
     Err(first_error.unwrap_or(ServerError::NothingThere))
 }
 
+/// Draws a candidate, once for all of whose study and series it is shown at the same time.
 async fn draw_candidate(
+    asked: &Arc<Asked>,
+    candidate: &Candidate,
+    media_type: MediaType,
+) -> Result<Answer, ServerError> {
+    let spec = spec(asked, media_type)?;
+    let work = ("candidate", &candidate.path, candidate.frame, asked.kind, spec, &asked.held);
+    let (owner, candidate) = (asked.clone(), candidate.clone());
+    let drawing = move || async move { draw_candidate_alone(&owner, &candidate, media_type).await };
+    Ok(asked.once(&asked.app.together.drawings, &work, drawing).await?.value)
+}
+
+async fn draw_candidate_alone(
     asked: &Arc<Asked>,
     candidate: &Candidate,
     media_type: MediaType,

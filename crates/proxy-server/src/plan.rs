@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use core_render::{
-    Framing, IccProfile, Output, Overlays, Quality, RenderSpec, SourceRect, Viewport,
+    BurnedIn, Framing, IccProfile, Output, Overlays, Quality, RenderSpec, SourceRect, Viewport,
 };
 use dicomweb_types::{FrameNumber, InstancePath, MediaType};
 
@@ -46,10 +46,11 @@ pub(crate) fn spec(
     if media_type == MediaType::Gif && embeds {
         return Err(ParamError::PROFILE_OF_GIF.into());
     }
-    let (quality, overlays) = match kind {
-        Kind::Rendered => (Quality::RENDERED, config.overlays),
-        // Overlays may spell out who the patient is, which a thumbnail must not (R1.10).
-        Kind::Thumbnail => (Quality::THUMBNAIL, Overlays::Omit),
+    let (quality, overlays, burned_in) = match kind {
+        Kind::Rendered => (Quality::RENDERED, config.overlays, BurnedIn::Render),
+        // Overlays may spell out who the patient is, which a thumbnail must not (R1.10), and so may pixels
+        // (R1.11).
+        Kind::Thumbnail => (Quality::THUMBNAIL, Overlays::Omit, config.burned_in),
     };
     let quality = params.quality.unwrap_or(quality);
     let output = match media_type {
@@ -66,6 +67,7 @@ pub(crate) fn spec(
         annotation: params.annotation.as_ref().map(|a| a.annotation).unwrap_or_default(),
         icc_profile: params.icc_profile,
         corner_label: kind == Kind::Thumbnail && config.thumbnail_label,
+        burned_in,
         ..RenderSpec::new(framing(kind, params, config), output)
     })
 }
@@ -79,7 +81,7 @@ pub(crate) fn framing(kind: Kind, params: &RenderParams, config: &Config) -> Fra
     }
 }
 
-/// A small picture, as others are compared with it.
+/// A small picture, as others are compared with it. Nobody sees it.
 pub(crate) fn for_contrast() -> RenderSpec {
     const SIDE: NonZeroU32 = NonZeroU32::new(64).unwrap();
     RenderSpec {
@@ -146,6 +148,7 @@ mod tests {
         assert_eq!(spec.output, Output::Jpeg("90".parse().unwrap()));
         assert_eq!((spec.window, spec.overlays), (None, Overlays::Draw));
         assert_eq!((spec.annotation, spec.icc_profile), Default::default());
+        assert_eq!(spec.burned_in, BurnedIn::Render);
     }
 
     #[test]
@@ -154,6 +157,7 @@ mod tests {
         assert_eq!(spec.framing, Framing::FitWithin(256.try_into().unwrap()));
         assert_eq!(spec.output, Output::Jpeg("80".parse().unwrap()));
         assert_eq!((spec.overlays, spec.annotation), (Overlays::Omit, Default::default()));
+        assert_eq!(spec.burned_in, BurnedIn::Pixelate);
     }
 
     #[test]

@@ -55,9 +55,9 @@ impl Recalled {
     }
 }
 
-/// The answer to a request, as far as what is kept tells.
+/// The answer to a request, as far as what is kept tells. Whether who asks may see it is another question.
 pub(crate) async fn answer(asked: &Arc<Asked>) -> Option<Recalled> {
-    if !asked.may_use_cache() {
+    if !asked.may_keep() {
         return None;
     }
     match &asked.scope {
@@ -313,7 +313,7 @@ async fn of_identity(
 
 fn labels(spec: &RenderSpec, identity: &Identity) -> Option<Labels> {
     let series = identity.corner.clone();
-    spec.corner_label.then(|| Labels { series, ..Labels::default() })
+    spec.may_name_series().then(|| Labels { series, ..Labels::default() })
 }
 
 /// A picture of a source that is kept.

@@ -65,7 +65,7 @@ pub(crate) async fn standing(
     category: Option<Category>,
     listing: Option<Digest>,
 ) {
-    if !asked.may_use_cache() {
+    if !asked.may_keep() {
         return;
     }
     let place = asked.place(Key::Standing { kind: asked.kind, scope: &asked.scope });

@@ -7,6 +7,7 @@ use dicomweb_types::{FrameNumber, InstancePath};
 use http::request::Parts;
 use render_pool::Class;
 
+use crate::access::Visitor;
 use crate::app::App;
 use crate::asked::Asked;
 use crate::cache::Freshness;
@@ -52,10 +53,17 @@ pub(crate) async fn rendering(
     app: &Arc<App>,
     upstream: &Arc<Upstream>,
     resource: &Resource,
+    visitor: Visitor,
     request: &Parts,
 ) -> Result<Outcome, ServerError> {
-    let asked = Arc::new(Asked::read(app, upstream, resource, request)?);
-    let kept = recall::answer(&asked).await;
+    let asked = Arc::new(Asked::read(app, upstream, resource, visitor, request)?);
+    asked.look_up_proof().await;
+    asked.looks();
+    let kept = match recall::answer(&asked).await {
+        // Where the archive does not say so, it is asked for the thing itself.
+        Some(kept) if asked.prove().await => Some(kept),
+        _ => None,
+    };
     match kept.as_ref().map(Recalled::freshness) {
         Some(Freshness::Fresh) => return of_kept(&asked, kept, None),
         Some(Freshness::Renewable) => {
@@ -65,7 +73,7 @@ pub(crate) async fn rendering(
         Some(Freshness::Fallback | Freshness::Over) => asked.is_stale(),
         None => {}
     }
-    if asked.kind == Kind::Thumbnail && asked.may_use_cache() {
+    if asked.kind == Kind::Thumbnail && asked.may_keep() {
         asked.app.warm_up.learn(asked.form());
     }
     if asked.class == Class::Bulk {
@@ -75,8 +83,8 @@ pub(crate) async fn rendering(
         Err(error) if error.is_for_want_of_an_answer() && kept.is_some() => {
             of_kept(&asked, kept, Some(Stale::ArchiveDown))
         }
-        Err(error) if error.says_that_it_is_gone() && kept.is_some() => {
-            asked.forget();
+        Err(error) if error.says_that_it_is_gone() => {
+            asked.is_gone(&error, kept.is_some()).await;
             Err(error)
         }
         other => other,
@@ -128,12 +136,25 @@ pub(crate) async fn together(asked: &Arc<Asked>) -> Result<Landed<Answered>, Ser
     let Asked { kind, scope, params, wishes, held, .. } = &**asked;
     let owner = asked.clone();
     let work = move || async move {
+        // Between looking and leading another may have made it.
+        if let Some(answer) = kept_meanwhile(&owner).await {
+            return Ok(Answered::Picture(Box::new(answer)));
+        }
         owner.admit()?;
         answered(&owner).await
     };
     asked
         .once(&asked.app.together.answers, &("answer", kind, scope, params, wishes, held), work)
         .await
+}
+
+/// What others had kept since what is kept was looked at.
+async fn kept_meanwhile(asked: &Arc<Asked>) -> Option<Answer> {
+    if !asked.may_use_cache() || !asked.is_more_kept() {
+        return None;
+    }
+    let kept = recall::answer(asked).await?;
+    (kept.freshness() == Freshness::Fresh).then(|| kept.into_answer(asked, None))
 }
 
 async fn answered(asked: &Arc<Asked>) -> Result<Answered, ServerError> {

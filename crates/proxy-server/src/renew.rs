@@ -32,7 +32,7 @@ pub(crate) fn in_background(asked: &Asked) {
 /// Brings what was asked for at low priority to its end though who asked may go away: it is for those who
 /// come later.
 pub(crate) fn without_who_asked(asked: &Arc<Asked>) {
-    if asked.may_use_cache() {
+    if asked.may_keep() {
         let asked = asked.clone();
         tokio::spawn(async move { renew(&asked).await });
     }
@@ -41,7 +41,7 @@ pub(crate) fn without_who_asked(asked: &Arc<Asked>) {
 async fn renew(asked: &Arc<Asked>) {
     let limit = asked.app.config.request_timeout;
     match tokio::time::timeout(limit, render_service::together(asked)).await {
-        Ok(Err(error)) if error.says_that_it_is_gone() => asked.forget(),
+        Ok(Err(error)) if error.says_that_it_is_gone() => asked.is_gone(&error, true).await,
         Ok(Err(error)) => tracing::debug!(stage = error.stage(), %error, "not renewed"),
         Ok(Ok(_)) | Err(_) => {}
     }

@@ -15,12 +15,14 @@ use http_body_util::{BodyExt, StreamBody};
 use serde::Serialize;
 use wadors_client::UpstreamError;
 
+use crate::access::AccessError;
 use crate::admin::AdminError;
 use crate::cache_status;
 use crate::collection::Collection;
 use crate::conditional::{ETag, Held};
 use crate::document::Payload;
 use crate::error::{Level, ServerError};
+use crate::head::HeadError;
 use crate::metrics;
 use crate::multipart_body;
 use crate::negotiate::NegotiationError;
@@ -28,6 +30,7 @@ use crate::passthrough::ForwardError;
 use crate::picture::{Answer, Drawn, Timings};
 use crate::range::{self, Wanted};
 use crate::render_service::Outcome;
+use crate::upload::UploadError;
 
 /// The body of an answer: whole, or streamed.
 pub(crate) struct Body(Kind);
@@ -172,7 +175,7 @@ fn document(payload: Payload, request: &HeaderMap) -> Response<Body> {
     }
     set(headers, header::CONTENT_TYPE, &content_type);
     // What comes out of an object is shown, and runs nothing.
-    let policy = if content_type.starts_with("text/") { TEXT_POLICY } else { VIEWER_POLICY };
+    let policy = if has_viewer(&content_type) { VIEWER_POLICY } else { TEXT_POLICY };
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     nosniff(headers);
     let whole = bytes.len();
@@ -202,6 +205,37 @@ const TEXT_POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline
 /// Browsers show PDFs and videos in viewers of their own, which a sandbox would keep from starting.
 const VIEWER_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; media-src 'self'";
+
+fn has_viewer(content_type: &str) -> bool {
+    let essence = essence(content_type);
+    essence == "application/pdf" || essence.starts_with("video/")
+}
+
+/// Makes what an archive answered harmless in a browser: its type is not guessed, and a page in it, which
+/// may come out of an object that anybody has stored, runs nothing with the rights of this server's origin.
+/// What the archive itself says to that counts beside it.
+pub(crate) fn defuse(headers: &mut HeaderMap) {
+    nosniff(headers);
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(is_active) {
+        headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PASSED_POLICY));
+    }
+}
+
+/// Pictures within a page of the archive's are part of it.
+const PASSED_POLICY: &str =
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:";
+
+/// Whether a browser makes a document of it in which scripts run: HTML, and XML in all its forms.
+fn is_active(content_type: &str) -> bool {
+    let essence = essence(content_type);
+    matches!(essence.as_str(), "text/html" | "text/xml" | "application/xml" | "text/xsl")
+        || (essence.ends_with("+xml") && !essence.starts_with("multipart/"))
+}
+
+fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
 
 fn multipart(collection: Collection) -> Response<Body> {
     let Collection { first, rest, left_out, warnings } = collection;
@@ -239,6 +273,8 @@ fn identify(etag: &ETag, content_location: &str, headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     headers.insert(header::VARY, HeaderValue::from_static(VARY));
 }
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 const VARY: &str = "Accept, Accept-Charset, Authorization, Cookie";
 
@@ -291,6 +327,14 @@ pub(crate) fn no_content(headers: HeaderMap) -> Response<Body> {
     response
 }
 
+/// 204, with a cookie.
+pub(crate) fn cookie(cookie: HeaderValue) -> Response<Body> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::SET_COOKIE, cookie);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    no_content(headers)
+}
+
 /// 204: it is done.
 pub(crate) fn done() -> Response<Body> {
     no_content(HeaderMap::new())
@@ -309,6 +353,7 @@ pub(crate) fn page(html: String, security_policy: &str) -> Response<Body> {
     let headers = response.headers_mut();
     set(headers, header::CONTENT_SECURITY_POLICY, security_policy);
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     response
@@ -361,6 +406,11 @@ pub(crate) fn failure(error: &ServerError) -> Response<Body> {
         ServerError::Admin(AdminError::Token) => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        ServerError::Access(error) => {
+            if let Some(challenge) = challenge(error) {
+                set(headers, header::WWW_AUTHENTICATE, &challenge);
+            }
+        }
         ServerError::Upstream(UpstreamError::Status { status: 401, www_authenticate, .. }) => {
             for challenge in www_authenticate {
                 headers.append(header::WWW_AUTHENTICATE, challenge.clone());
@@ -382,6 +432,18 @@ pub(crate) fn failure(error: &ServerError) -> Response<Body> {
         headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("2"));
     }
     response
+}
+
+/// How a client is to say who it is (RFC 7617 §2, RFC 6750 §3).
+fn challenge(error: &AccessError) -> Option<String> {
+    Some(match error {
+        AccessError::Password => r#"Basic realm="lightbox", charset="UTF-8""#.to_owned(),
+        AccessError::Token | AccessError::NothingToKeep => r#"Bearer realm="lightbox""#.to_owned(),
+        AccessError::BadToken(reason) => format!(
+            r#"Bearer realm="lightbox", error="invalid_token", error_description="{reason}""#
+        ),
+        _ => return None,
+    })
 }
 
 /// A failure with a picture for its body.
@@ -439,6 +501,24 @@ fn status(error: &ServerError) -> StatusCode {
         | ServerError::StateHasNoFrames => StatusCode::BAD_REQUEST,
         ServerError::Outside | ServerError::NothingThere => StatusCode::NOT_FOUND,
         ServerError::Method | ServerError::MethodOf(_) => StatusCode::METHOD_NOT_ALLOWED,
+        ServerError::Head(HeadError::Target) => StatusCode::URI_TOO_LONG,
+        ServerError::Head(HeadError::Fields | HeadError::Size) => {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        }
+        ServerError::Access(error) => match error {
+            AccessError::Password | AccessError::Token | AccessError::BadToken(_) => {
+                StatusCode::UNAUTHORIZED
+            }
+            AccessError::NothingToKeep => StatusCode::UNAUTHORIZED,
+            AccessError::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
+            AccessError::Archive(error) => upstream_status(error),
+            AccessError::Signature
+            | AccessError::SignedForCaller
+            | AccessError::OnlyReading
+            | AccessError::NotTheirs => StatusCode::FORBIDDEN,
+            AccessError::NoSessions => StatusCode::NOT_FOUND,
+            AccessError::TooLong => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        },
         ServerError::Admin(error) => match error {
             AdminError::Token => StatusCode::UNAUTHORIZED,
             AdminError::Study | AdminError::Studies | AdminError::Archive => {
@@ -453,6 +533,11 @@ fn status(error: &ServerError) -> StatusCode {
         ServerError::Upstream(error) => upstream_status(error),
         ServerError::Forward(ForwardError::Url) => StatusCode::BAD_REQUEST,
         ServerError::Forward(ForwardError::Writes) => StatusCode::FORBIDDEN,
+        ServerError::Forward(ForwardError::Upload(error)) => match error {
+            UploadError::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
+            UploadError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        },
+        ServerError::Forward(ForwardError::Hidden) => StatusCode::NOT_FOUND,
         ServerError::Forward(ForwardError::NoAnswer(error) | ForwardError::Credentials(error)) => {
             upstream_status(error)
         }
@@ -560,6 +645,9 @@ mod tests {
             (ServerError::Route(RouteError::Uid), 400),
             (ServerError::Outside, 404),
             (ServerError::Method, 405),
+            (ServerError::Head(HeadError::Target), 414),
+            (ServerError::Head(HeadError::Fields), 431),
+            (ServerError::Forward(ForwardError::Upload(UploadError::TooLarge(1))), 413),
             (ServerError::Negotiation(NegotiationError::Missing), 406),
             (ServerError::Negotiation(NegotiationError::NotAcceptable { available: vec![] }), 406),
             (ServerError::StateHasNoFrames, 400),
@@ -603,6 +691,35 @@ mod tests {
         assert!(!failure(&upstream(403)).headers().contains_key("www-authenticate"));
         assert_eq!(failure(&upstream(429)).headers()["retry-after"], "17");
         assert_eq!(failure(&ServerError::Method).headers()["allow"], "GET, HEAD, OPTIONS");
+    }
+
+    #[test]
+    fn what_an_archive_answers_is_not_guessed_at_and_runs_nothing() {
+        let defused = |content_type: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+            headers.insert(header::CONTENT_SECURITY_POLICY, "img-src x".parse().unwrap());
+            defuse(&mut headers);
+            assert_eq!(headers["x-content-type-options"], "nosniff");
+            headers.get_all(header::CONTENT_SECURITY_POLICY).iter().count() == 2
+        };
+        for active in [
+            "text/html",
+            "Text/HTML; charset=x",
+            "text/xml",
+            "application/xml",
+            "image/svg+xml",
+            "application/xhtml+xml ;a=b",
+            "application/dicom+xml",
+        ] {
+            assert!(defused(active), "{active}");
+        }
+        let related = r#"multipart/related; type="application/dicom+xml"; boundary=x"#;
+        for still in
+            ["application/dicom+json", "application/pdf", "image/png", "text/plain", related]
+        {
+            assert!(!defused(still), "{still}");
+        }
     }
 
     async fn json(response: Response<Body>) -> serde_json::Value {

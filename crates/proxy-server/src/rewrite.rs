@@ -77,6 +77,15 @@ pub(crate) fn adapt(headers: &mut HeaderMap) {
     }
 }
 
+/// Keeps an answer with URLs of the host that one client names from being kept for others, who have named
+/// another. What the archive said of it beside that no longer holds.
+pub(crate) fn keep_private(headers: &mut HeaderMap) {
+    let said = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
+    if !said.is_some_and(|said| said.contains("no-store")) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+}
+
 /// Where the scan of a JSON text is.
 #[derive(Debug)]
 enum State {

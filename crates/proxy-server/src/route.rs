@@ -13,6 +13,8 @@ use serde::Serialize;
 pub(crate) enum Target {
     /// A rendering, made here.
     Rendering(Resource),
+    /// A cookie by which a study opens.
+    Session(Uid),
     /// Anything else below the base path, as the raw path below it: empty, or from its first slash on.
     PassThrough(String),
 }
@@ -116,10 +118,16 @@ pub(crate) fn route(below: &str) -> Result<Target, RouteError> {
     if climbs(below) {
         return Err(RouteError::Climbs);
     }
-    Ok(match resource(below)? {
-        Some(resource) => Target::Rendering(resource),
-        None => Target::PassThrough(below.to_owned()),
+    Ok(match (resource(below)?, session(below)) {
+        (Some(resource), _) => Target::Rendering(resource),
+        (None, Some(study)) => Target::Session(study),
+        (None, None) => Target::PassThrough(below.to_owned()),
     })
+}
+
+/// The study of `/studies/UID/lightbox-session`, which no archive knows.
+fn session(below: &str) -> Option<Uid> {
+    below.strip_prefix("/studies/")?.strip_suffix("/lightbox-session")?.parse().ok()
 }
 
 /// Whether a segment of dots appears once the path is decoded, however its slashes are written:

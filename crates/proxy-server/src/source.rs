@@ -139,6 +139,13 @@ impl Opened {
         self.category
     }
 
+    /// The study that it says it lies in.
+    pub(crate) fn study(&self) -> Option<dicomweb_types::Uid> {
+        let uid =
+            self.dataset().get(dicom_dictionary_std::tags::STUDY_INSTANCE_UID)?.to_str().ok()?;
+        uid.trim_matches([' ', '\0']).parse().ok()
+    }
+
     /// The texts of an annotation.
     pub(crate) fn labels(&self, frame: FrameNumber) -> Labels {
         Labels::of(self.dataset(), frame)

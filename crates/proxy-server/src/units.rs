@@ -30,7 +30,7 @@ pub(crate) fn pixels(text: &str) -> Result<u64, String> {
 }
 
 /// A duration above 0, such as `30s` or `500ms`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     // A century is far above any timeout and far below what clocks overflow at.
     quantity(text, MILLISECONDS)
         .filter(|&ms| ms <= 100 * 365 * 24 * 3_600_000)

@@ -15,8 +15,9 @@ use dicomweb_types::Uid;
 use futures_util::{StreamExt, stream};
 use lru::LruCache;
 use tokio::sync::Notify;
-use wadors_client::{Caller, Urgency};
+use wadors_client::Urgency;
 
+use crate::access::Visitor;
 use crate::app::App;
 use crate::asked::Asked;
 use crate::cache::{Digest, Freshness};
@@ -70,6 +71,8 @@ pub(crate) struct WarmUp {
 struct Waiting {
     upstream: Arc<Upstream>,
     study: Uid,
+    /// By whose right.
+    visitor: Visitor,
     due: Instant,
 }
 
@@ -91,32 +94,32 @@ impl WarmUp {
     }
 
     /// A viewer opens a study.
-    pub(crate) fn soon(&self, upstream: &Arc<Upstream>, study: Uid) {
+    pub(crate) fn soon(&self, upstream: &Arc<Upstream>, study: Uid, visitor: Visitor) {
         let now = Instant::now();
         let key = upstream.realm.groups(&study).index;
         let last = lock(&self.lately).put(key, now);
         if last.is_none_or(|last| now.duration_since(last) >= LATELY) {
-            self.add(upstream, study, now);
+            self.add(upstream, study, visitor, now);
         }
     }
 
     /// Something was stored in a study: more of it may follow.
-    pub(crate) fn once_at_rest(&self, upstream: &Arc<Upstream>, study: Uid) {
-        self.add(upstream, study, Instant::now() + AT_REST);
+    pub(crate) fn once_at_rest(&self, upstream: &Arc<Upstream>, study: Uid, visitor: Visitor) {
+        self.add(upstream, study, visitor, Instant::now() + AT_REST);
     }
 
     /// Somebody asks for it.
-    pub(crate) fn now(&self, upstream: &Arc<Upstream>, study: Uid) {
-        self.add(upstream, study, Instant::now());
+    pub(crate) fn now(&self, upstream: &Arc<Upstream>, study: Uid, visitor: Visitor) {
+        self.add(upstream, study, visitor, Instant::now());
     }
 
-    fn add(&self, upstream: &Arc<Upstream>, study: Uid, due: Instant) {
+    fn add(&self, upstream: &Arc<Upstream>, study: Uid, visitor: Visitor, due: Instant) {
         if !self.is_on {
             return;
         }
         let mut waiting = lock(&self.waiting);
         waiting.retain(|w| w.study != study || !Arc::ptr_eq(&w.upstream, upstream));
-        waiting.push_back(Waiting { upstream: upstream.clone(), study, due });
+        waiting.push_back(Waiting { upstream: upstream.clone(), study, visitor, due });
         if waiting.len() > MOST_WAITING {
             waiting.pop_front();
             self.left_out.fetch_add(1, Relaxed);
@@ -154,7 +157,7 @@ pub(crate) async fn run(app: &Arc<App>) -> Infallible {
     loop {
         let woken = app.warm_up.wake.notified();
         match app.warm_up.next(Instant::now()) {
-            Ok(Waiting { upstream, study, .. }) => warm(app, &upstream, &study).await,
+            Ok(waiting) => warm(app, &waiting).await,
             Err(Some(wait)) => {
                 // Whatever comes meanwhile may be due before.
                 let _ = tokio::time::timeout(wait, woken).await;
@@ -164,10 +167,10 @@ pub(crate) async fn run(app: &Arc<App>) -> Infallible {
     }
 }
 
-async fn warm(app: &Arc<App>, upstream: &Arc<Upstream>, study: &Uid) {
+async fn warm(app: &Arc<App>, Waiting { upstream, study, visitor, .. }: &Waiting) {
     let limit = app.config.request_timeout;
-    let nobody = Caller::anonymous().with_urgency(Urgency::Background);
-    let listed = listing::series_of(upstream, study, &nobody);
+    let caller = visitor.caller.clone().with_urgency(Urgency::Background);
+    let listed = listing::series_of(upstream, study, &caller);
     let series = match tokio::time::timeout(limit, listed).await {
         Ok(Ok(series)) => series,
         Ok(Err(error)) => return tracing::debug!(kind = error.kind(), "no series to warm up"),
@@ -179,12 +182,19 @@ async fn warm(app: &Arc<App>, upstream: &Arc<Upstream>, study: &Uid) {
     let all: Vec<(Scope, Form)> = scopes
         .flat_map(|scope| forms.iter().map(move |form| (scope.clone(), form.clone())))
         .collect();
-    let made = all.into_iter().map(|(scope, form)| picture(app, upstream, scope, form));
+    let made = all.into_iter().map(|(scope, form)| picture(app, upstream, scope, visitor, form));
     stream::iter(made.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
-async fn picture(app: &Arc<App>, upstream: &Arc<Upstream>, scope: Scope, form: Form) {
-    let asked = Arc::new(Asked::for_nobody(app, upstream, scope, form));
+async fn picture(
+    app: &Arc<App>,
+    upstream: &Arc<Upstream>,
+    scope: Scope,
+    visitor: &Visitor,
+    form: Form,
+) {
+    let asked = Arc::new(Asked::for_nobody(app, upstream, scope, visitor.clone(), form));
+    asked.look_up_proof().await;
     let kept = recall::answer(&asked).await;
     if kept.as_ref().map(Recalled::freshness) == Some(Freshness::Fresh) {
         return;
@@ -220,7 +230,7 @@ mod tests {
     fn a_study_that_is_still_coming_in_waits_until_it_rests() {
         let (warm_up, upstream, now) = (WarmUp::new(true), upstream(), Instant::now());
         for _ in 0..3 {
-            warm_up.once_at_rest(&upstream, uid(1));
+            warm_up.once_at_rest(&upstream, uid(1), Visitor::nobody(&upstream));
         }
         assert!(matches!(warm_up.next(now), Err(Some(wait)) if wait > Duration::ZERO));
         assert_eq!(warm_up.counts().0, 1);
@@ -232,11 +242,11 @@ mod tests {
     #[test]
     fn a_study_that_is_opened_again_is_not_looked_after_again() {
         let (warm_up, upstream) = (WarmUp::new(true), upstream());
-        warm_up.soon(&upstream, uid(1));
+        warm_up.soon(&upstream, uid(1), Visitor::nobody(&upstream));
         assert!(warm_up.next(Instant::now()).is_ok());
-        warm_up.soon(&upstream, uid(1));
+        warm_up.soon(&upstream, uid(1), Visitor::nobody(&upstream));
         assert!(warm_up.next(Instant::now()).is_err());
-        warm_up.now(&upstream, uid(1));
+        warm_up.now(&upstream, uid(1), Visitor::nobody(&upstream));
         assert!(warm_up.next(Instant::now()).is_ok());
     }
 
@@ -244,12 +254,12 @@ mod tests {
     fn too_many_studies_are_left_out_and_counted_and_without_a_cache_none_wait() {
         let (warm_up, upstream) = (WarmUp::new(true), upstream());
         for n in 0..MOST_WAITING as u32 + 5 {
-            warm_up.now(&upstream, uid(n));
+            warm_up.now(&upstream, uid(n), Visitor::nobody(&upstream));
         }
         assert_eq!(warm_up.counts(), (MOST_WAITING as u64, 0, 5));
         assert!(warm_up.next(Instant::now()).is_ok_and(|waiting| waiting.study == uid(5)));
         let off = WarmUp::new(false);
-        off.now(&upstream, uid(1));
+        off.now(&upstream, uid(1), Visitor::nobody(&upstream));
         assert_eq!(off.counts().0, 0);
     }
 

@@ -129,8 +129,7 @@ mod measured {
                 ..RenderSpec::new(framing, Output::Jpeg(Quality::THUMBNAIL))
             };
             let limits = Limits::default();
-            let source =
-                ThumbnailSource::of_file(&file, framing, &limits).expect("an image").source;
+            let source = ThumbnailSource::of_file(&file, &spec, &limits).expect("an image").source;
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             (name, RenderJob::new(source, spec, limits))
         };

@@ -128,6 +128,7 @@ mod tests {
             "/system",
             "/dicom-web/..%2fsystem",
             "/dicom-web/../system",
+            "/dicom-web/..;/system",
             "/dicom-webx/1",
             "http://archive/x",
             "https://archive:8042/x",

@@ -258,6 +258,19 @@ impl Client {
     }
 }
 
+/// A client for another server than an archive, such as an issuer of tokens: it follows no redirect and asks
+/// no proxy. It limits the time to connect, not that to answer.
+///
+/// # Errors
+/// A file of certificates cannot be used, or TLS cannot be set up.
+pub fn plain_client(
+    speaks_tls: bool,
+    timeout: Duration,
+    tls: &Tls,
+) -> Result<reqwest::Client, ClientError> {
+    pool(speaks_tls, timeout, tls)?.build().map_err(|_| ClientError::Tls)
+}
+
 fn check_base(base: &Url) -> Result<(), ClientError> {
     let problem = if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
         "must begin with http:// or https://"
@@ -302,12 +315,15 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Whether a URL parser would make another path of this one (WHATWG URL, path state), or a server that
-/// decodes `%2f` before it resolves dots.
+/// decodes `%2f` before it resolves dots, or takes parameters off segments before (`..;a=b`, as servlet
+/// containers do).
 pub(crate) fn changes_when_parsed(path: &str) -> bool {
-    let plain =
-        path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-    path.contains(['\\', '\t', '\n', '\r'])
-        || plain.split('/').any(|segment| matches!(segment, "." | ".."))
+    let mut plain = path.to_ascii_lowercase();
+    for (encoded, character) in [("%2e", "."), ("%2f", "/"), ("%5c", "/"), ("%3b", ";")] {
+        plain = plain.replace(encoded, character);
+    }
+    let name = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    path.contains(['\\', '\t', '\n', '\r']) || plain.split('/').any(name)
 }
 
 #[cfg(test)]
@@ -360,6 +376,9 @@ mod tests {
             "/..%2fsystem",
             "/a/%2e%2E%2Fsystem",
             "/..%5Csystem",
+            "/..;/system",
+            "/a/..;x=1/..%3B/system",
+            "/%2e%2e;/system",
         ] {
             assert_eq!(client.url(path, None), None, "{path:?}");
         }

@@ -98,7 +98,7 @@ mod tls;
 
 pub use answer::explain;
 pub use caller::Caller;
-pub use client::{Client, ClientConfig};
+pub use client::{Client, ClientConfig, plain_client};
 pub use credentials::{Credentials, OAuth2, Secret};
 pub use dialect::{Call, Dialect};
 pub use error::{ClientError, UpstreamError};

@@ -39,6 +39,60 @@ impl Client {
         Studies { search, pages, is_over: false }
     }
 
+    /// Whether the archive finds a study for a caller: the cheapest way to learn whether it would show it.
+    ///
+    /// # Errors
+    /// What the archive, or the way to it, did wrong: [`UpstreamError`]; also that it refuses the caller.
+    pub async fn has_study(&self, study: &Uid, caller: &Caller) -> Result<bool, UpstreamError> {
+        let (uid, fields) = (study.to_string(), [tags::STUDY_INSTANCE_UID]);
+        let matching = [("StudyInstanceUID", uid.as_str())];
+        let search = Search::new(self, "studies".to_owned(), &matching, &fields, caller);
+        let (found, _) = Search { page: 1, ..search }.page(0).await?;
+        // An archive that does not know the key would find any other.
+        Ok(found
+            .iter()
+            .any(|said| self::uid(said, tags::STUDY_INSTANCE_UID).as_ref() == Some(study)))
+    }
+
+    /// Whether a series, or an instance, lies in a study, by what the archive says of the object itself: some
+    /// answer for the last UID of a path whatever stands before it. By our own right.
+    ///
+    /// # Errors
+    /// What the archive, or the way to it, did wrong: [`UpstreamError`].
+    pub async fn lies_in(
+        &self,
+        study: &Uid,
+        series: Option<&Uid>,
+        instance: Option<&Uid>,
+    ) -> Result<bool, UpstreamError> {
+        let (keyword, uid, key, below) = match (series, instance) {
+            (_, Some(instance)) => {
+                ("SOPInstanceUID", instance, tags::SOP_INSTANCE_UID, "instances")
+            }
+            (Some(series), None) => {
+                ("SeriesInstanceUID", series, tags::SERIES_INSTANCE_UID, "series")
+            }
+            (None, None) => return Ok(true),
+        };
+        let path = match (series, instance) {
+            (Some(series), Some(_)) => format!("studies/{study}/series/{series}/{below}"),
+            _ => format!("studies/{study}/{below}"),
+        };
+        let text = uid.to_string();
+        let fields = [tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID, key];
+        let (matching, nobody) = ([(keyword, text.as_str())], Caller::anonymous());
+        let search = Search::new(self, path, &matching, &fields, &nobody);
+        let (found, _) = Search { page: 2, ..search }.page(0).await?;
+        let is_it = |said: &Metadata| {
+            let of = |tag| self::uid(said, tag);
+            of(key).as_ref() == Some(uid)
+                && of(tags::STUDY_INSTANCE_UID).as_ref() == Some(study)
+                && series
+                    .is_none_or(|series| of(tags::SERIES_INSTANCE_UID).as_ref() == Some(series))
+        };
+        Ok(found.iter().any(is_it))
+    }
+
     /// Hands each series of a study to `found`: its UID and what the archive says of it by itself, and
     /// of `fields` as far as the archive knows them. In the order of the archive; at most 100 000.
     ///

@@ -72,6 +72,8 @@ pub(crate) const MAGNIFIED: Place = Place::new(5019, 2, 2);
 pub(crate) const BURNED_IN: Place = Place::new(5020, 1, 1);
 /// The same, said to be without.
 pub(crate) const NOT_BURNED_IN: Place = Place::new(5021, 1, 1);
+/// The same, nothing said, with an ultrasound region of its lower three quarters.
+pub(crate) const BURNED_IN_AROUND: Place = Place::new(5031, 1, 1);
 /// 24 × 8: a field of red, of green, of blue.
 pub(crate) const PRIMARIES: Place = Place::new(5022, 1, 1);
 /// 512 × 512, black.
@@ -176,6 +178,10 @@ fn images() -> Vec<Object> {
     let black = |place: &Place| grey(place, 512, &vec![0; 512 * 512]);
     let burned =
         |place: &Place, said| grey(place, 256, &checkerboard()).text(0x0028_0301, "CS", said);
+    let corner = |item: Object, (tag, at): (u32, u32)| item.bytes(tag, "UL", &at.to_le_bytes());
+    let region = [(0x0018_6018, 0), (0x0018_601A, 64), (0x0018_601C, 255), (0x0018_601E, 255)]
+        .into_iter()
+        .fold(Object::default(), corner);
     vec![
         grey(&RAMP, 256, &ramp(256, 64)),
         grey(&CHART, columns as u16, &chart(0, 0, columns, rows)),
@@ -188,6 +194,7 @@ fn images() -> Vec<Object> {
         grey(&INVERSE, 256, &ramp(256, 64)).text(0x0028_0004, "CS", "MONOCHROME1"),
         burned(&BURNED_IN, "YES"),
         burned(&NOT_BURNED_IN, "NO"),
+        grey(&BURNED_IN_AROUND, 256, &checkerboard()).items(0x0018_6011, vec![region]),
         Object::new(&PRIMARIES, SECONDARY_CAPTURE, "OT").matrix(24, 8, "RGB").pixels(&primaries),
         black(&BLACK),
         black(&BLACK_OF_ANOTHER).text(0x0010_0010, "PN", "Quux^Wilhelmina").text(

@@ -8,10 +8,10 @@ use lightbox_tests::{Answer, PartReader, Place, Proxy, ScriptedOrigin};
 
 use crate::archive::{Archive, Asked, JPEGS, PNGS, ask, equal, levels, near};
 use crate::objects::{
-    BURNED_IN, COLOURS, ECG, FLAT_COLOUR, FLAT_GREY, FRAMES, IN_ORDER, LONE_ECG, NOT_BURNED_IN,
-    ONE_FRAME, ORDER, PDF, RAMP, REPORT, REPORT_OF_ANOTHER, REPORTED, SLICES, WAVED,
+    BURNED_IN, BURNED_IN_AROUND, COLOURS, ECG, FLAT_COLOUR, FLAT_GREY, FRAMES, IN_ORDER, LONE_ECG,
+    NOT_BURNED_IN, ONE_FRAME, ORDER, PDF, RAMP, REPORT, REPORT_OF_ANOTHER, REPORTED, SLICES, WAVED,
 };
-use crate::walk::{Requirement, Verdict, check, not_applicable, not_yet, ruled, tried};
+use crate::walk::{Requirement, Verdict, check, not_applicable, ruled, tried};
 
 pub(crate) const WALK: &[Requirement] = &[
     tried("R1.1", "rendered at study, series, instance and frame", check!(rendered_everywhere)),
@@ -70,14 +70,11 @@ pub(crate) const WALK: &[Requirement] = &[
         "asks for documentation, not for an answer: docs/http.md",
     ),
     tried("R1.10 f", "thumbnail_label marks a corner, without the patient", check!(labels)),
-    not_yet(
-        "R1.11 a",
-        "burned-in texts are not legible on thumbnails",
-        "images with Burned In Annotation YES are drawn like any other",
-        check!(burned_in_texts),
-    ),
+    tried("R1.11 a", "burned-in texts are not legible on thumbnails", check!(burned_in_texts)),
     tried("R1.11 b", "on rendered they stay", check!(burned_in_texts_on_rendered)),
     tried("R1.11 c", "SR and PDF have a card without identity", check!(cards_hide_the_patient)),
+    tried("R1.11 d", "nor around ultrasound regions, which stay", check!(burned_in_around)),
+    tried("R1.11 e", "or there is an icon, or they are drawn", check!(burned_in_configured)),
     tried("R1.12 a", "a waveform alone is 406", check!(waveforms_alone)),
     ruled(
         "R1.12 b",
@@ -512,6 +509,32 @@ async fn burned_in_texts(archive: &Archive) -> Verdict {
         return Err(format!(
             "{with}: fields of 4 pixels still show (spread {seen:.0} of {clear:.0})"
         ));
+    }
+    Ok(())
+}
+
+async fn burned_in_around(archive: &Archive) -> Verdict {
+    let seen = archive.png(&format!("{}/thumbnail", BURNED_IN_AROUND.path())).await?;
+    let clear = archive.png(&format!("{}/thumbnail", NOT_BURNED_IN.path())).await?;
+    let (above, within) = seen.samples.split_at(64 * 256);
+    if spread(above) > 40.0 {
+        return Err(format!("above the region, fields still show (spread {:.0})", spread(above)));
+    }
+    near("within the region", within, &clear.samples[64 * 256..], 0)
+}
+
+async fn burned_in_configured(archive: &Archive) -> Verdict {
+    let with = format!("{}/thumbnail", BURNED_IN.path());
+    let png = async |how: &str| {
+        let proxy = archive.configured(&[("burned_in", how)]).await;
+        ask(&proxy, Method::GET, &with, &[("Accept", "image/png")]).await.first_picture()
+    };
+    let clear = archive.png(&format!("{}/thumbnail", NOT_BURNED_IN.path())).await?;
+    near("burned_in = render", &png("render").await?.samples, &clear.samples, 0)?;
+    let icon = png("icon").await?;
+    let ground = icon.samples.chunks(3).filter(|&pixel| pixel == &icon.samples[..3]).count();
+    if icon.channels != 3 || ground * 2 < icon.width * icon.height {
+        return Err("burned_in = icon: a card has a dark ground and some lines".into());
     }
     Ok(())
 }

@@ -6,13 +6,14 @@ use super::pen::{Pen, cover};
 use super::{ClosedShutter, Kind, OverlaySource, Presentation};
 use crate::annotation;
 use crate::attributes::{ImageAttributes, Photometric};
+use crate::burned_in;
 use crate::codec::{self, Decoded, Encoded, SampleSpace};
 use crate::colour::icc::{self, Managed};
 use crate::colour::rgb::to_rgb;
 use crate::error::{RenderError, Result};
 use crate::frame::Frame;
 use crate::overlay::OverlayPlane;
-use crate::pipeline::{Finished, index_palette, is_lossless, warn_of_size};
+use crate::pipeline::{self, Finished, index_palette, is_lossless, warn_of_size};
 use crate::pixel::raster::{Channels, Raster};
 use crate::source::{Labels, Observer, RenderJob, Source, Stage};
 use crate::spec::{Overlays, RenderSpec};
@@ -29,6 +30,9 @@ pub(crate) fn draw(
     presentation.check()?;
     observe(Stage::Decode)?;
     let Frame { attributes, transfer_syntax, bytes, mut warnings, dataset } = single_frame(job)?;
+    if attributes.burned_in.wants_icon(&job.spec) {
+        return pipeline::icon(dataset.as_ref(), &attributes, job, observe);
+    }
     warnings.extend_from_slice(&presentation.warnings);
     job.limits.check_source(attributes.rows, attributes.columns)?;
     // Refuses an impossible size before the work.
@@ -46,7 +50,8 @@ pub(crate) fn draw(
 
     observe(Stage::Render)?;
     let mapping = presentation.mapping(decoded.full, job)?;
-    let values = presentation.values(&decoded, &attributes, &mut warnings)?;
+    let mut values = presentation.values(&decoded, &attributes, &mut warnings)?;
+    burned_in::hide(&mut values, decoded.full, &attributes, &job.spec);
     let attributes = presentation.in_force(attributes);
     let (own, asked) = (attributes.icc_profile.as_deref(), job.spec.icc_profile);
     let placed = mapping.apply(&values)?;

@@ -7,6 +7,7 @@
 //! ```text
 //! cells -> modality -> VOI -> presentation LUT or palette      grey.rs
 //!          or colour
+//!       -> burned in texts hidden                        as without a state: by the image's attributes
 //!       -> turned, flipped, the displayed area scaled          area.rs says where, mapping.rs does it
 //!       -> ICC profile to sRGB
 //!       -> shutter                                             rasterised in image pixels, brought

@@ -1,8 +1,8 @@
 //! Pictures drawn through the public door, and taken apart again.
 
 use core_render::{
-    FrameChoice, Framing, Limits, Output, Overlays, Picture, Presentation, RenderError, RenderJob,
-    RenderSpec, Source,
+    BurnedIn, FrameChoice, Framing, Limits, Output, Overlays, Picture, Presentation, RenderError,
+    RenderJob, RenderSpec, Source,
 };
 use dicomweb_types::FrameNumber;
 
@@ -55,6 +55,11 @@ impl Drawing {
 
     pub fn overlays(mut self) -> Self {
         self.0.spec.overlays = Overlays::Draw;
+        self
+    }
+
+    pub fn burned_in(mut self, burned_in: BurnedIn) -> Self {
+        self.0.spec.burned_in = burned_in;
         self
     }
 

@@ -8,3 +8,4 @@ pub mod codestream;
 pub mod dicom;
 pub mod draw;
 pub mod formulas;
+pub mod letters;

@@ -17,6 +17,11 @@ impl Moment {
         Self(since.map_or(0, |since| since.as_secs()))
     }
 
+    /// Before all others.
+    pub(crate) fn never() -> Self {
+        Self(0)
+    }
+
     /// How long ago it was; nothing where the clock has jumped and it lies ahead.
     pub(crate) fn age(self, now: Self) -> Option<Duration> {
         now.0.checked_sub(self.0).map(Duration::from_secs)

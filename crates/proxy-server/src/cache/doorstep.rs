@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
+use dicomweb_types::Uid;
 use http::header::{self, HeaderMap};
+use http::request::Parts;
 use http::{Method, Request, Response, Uri};
 use sha2::{Digest as _, Sha256};
 
@@ -21,6 +23,8 @@ use super::tier::Found;
 use crate::cache_status;
 use crate::picture::{Answer, Origin};
 use crate::respond::{self, Body};
+use crate::route::Kind;
+use crate::upstream::Upstream;
 
 /// Requests with more words than that are not remembered.
 const LONGEST: usize = 2048;
@@ -42,6 +46,22 @@ struct Ready {
     origin: Origin,
     seen: Seen,
     since: Moment,
+    shows: Shows,
+}
+
+/// Of which study an answer shows something, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Shows {
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) study: Uid,
+    pub(crate) kind: Kind,
+}
+
+/// An answer that was ready.
+pub(crate) struct Stepped {
+    pub(crate) answer: Response<Body>,
+    pub(crate) seen: Seen,
+    pub(crate) shows: Shows,
 }
 
 /// What an answer is remembered for.
@@ -49,12 +69,21 @@ struct Ready {
 pub(crate) struct Words(Digest);
 
 impl Words {
-    /// Those of a request that anybody might make: with nothing that is somebody's own, and nothing that asks
-    /// for less than all of it.
+    /// Those of a request that asks for all of it, whoever makes it: who it is does not change what is shown, but
+    /// whether it is.
     pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
-        let is_plain = matches!(*request.method(), Method::GET | Method::HEAD)
-            && SPECIAL.iter().all(|name| !request.headers().contains_key(name));
-        is_plain.then(|| Self::hashed(request.uri(), request.headers())).flatten()
+        Self::new(request.method(), request.uri(), request.headers())
+    }
+
+    /// The same of a request without its body.
+    pub(crate) fn of_parts(request: &Parts) -> Option<Self> {
+        Self::new(&request.method, &request.uri, &request.headers)
+    }
+
+    fn new(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+        let is_plain = matches!(*method, Method::GET | Method::HEAD)
+            && SPECIAL.iter().all(|name| !headers.contains_key(name));
+        is_plain.then(|| Self::hashed(uri, headers)).flatten()
     }
 
     fn hashed(uri: &Uri, headers: &HeaderMap) -> Option<Self> {
@@ -76,9 +105,8 @@ impl Words {
     }
 }
 
-/// What makes a request somebody's own, or special.
-const SPECIAL: [header::HeaderName; 4] =
-    [header::AUTHORIZATION, header::COOKIE, header::RANGE, header::CACHE_CONTROL];
+/// What makes a request special.
+const SPECIAL: [header::HeaderName; 2] = [header::RANGE, header::CACHE_CONTROL];
 
 impl Doorstep {
     /// In at most so many bytes.
@@ -87,12 +115,7 @@ impl Doorstep {
     }
 
     /// The answer to a request in these words, with how old it is.
-    pub(crate) fn answer(
-        &self,
-        words: Words,
-        request: &HeaderMap,
-        now: Moment,
-    ) -> Option<(Response<Body>, Seen)> {
+    pub(crate) fn answer(&self, words: Words, request: &HeaderMap, now: Moment) -> Option<Stepped> {
         let ready = self.ready.get(&words.place([0; 32]))?;
         let seen = ready.seen.later(ready.since.age(now)?);
         if seen.ttl <= 0 {
@@ -107,11 +130,11 @@ impl Doorstep {
         };
         self.found.fetch_add(1, Relaxed);
         cache_status::tell(&ready.origin.as_old_as(seen), &mut headers);
-        Some((respond::ready(headers, bytes), seen))
+        Some(Stepped { answer: respond::ready(headers, bytes), seen, shows: ready.shows.clone() })
     }
 
-    /// Remembers an answer that was found among what is kept, of a study that is found by `group`.
-    pub(crate) fn keep(&self, words: Words, group: Digest, answer: &Answer, now: Moment) {
+    /// Remembers an answer that was found among what is kept.
+    pub(crate) fn keep(&self, words: Words, shows: Shows, answer: &Answer, now: Moment) {
         let Origin::Kept { seen, stale: None, .. } = answer.origin else { return };
         // Wherever it was found, here it is in memory.
         let origin = Origin::Kept { found: Found::Memory, seen, stale: None };
@@ -122,7 +145,8 @@ impl Doorstep {
         let held = respond::lasting_headers(Answer { drawn: None, ..answer.clone() });
         let headers = respond::lasting_headers(answer.clone());
         let weight = (bytes.as_ref().map_or(0, Bytes::len) + HEADERS) as u64;
-        let ready = Ready { headers, held, bytes, origin, seen, since: now };
+        let group = shows.upstream.realm.groups(&shows.study).index;
+        let ready = Ready { headers, held, bytes, origin, seen, since: now, shows };
         self.ready.put(&words.place(group), Arc::new(ready), weight);
     }
 
@@ -181,11 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_somebodys_own_or_special_is_read() {
+    fn what_is_special_is_read_and_who_asks_makes_no_difference() {
         assert_eq!(words("POST", "/a", &[]), None);
         assert_eq!(words("GET", &format!("/{}", "a".repeat(LONGEST)), &[]), None);
-        for name in ["authorization", "cookie", "range", "cache-control"] {
+        for name in ["range", "cache-control"] {
             assert_eq!(words("GET", "/a", &[(name, "x")]), None, "{name}");
+        }
+        for name in ["authorization", "cookie"] {
+            assert_eq!(words("GET", "/a", &[(name, "x")]), words("GET", "/a", &[]), "{name}");
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::source::Which;
 pub(crate) type Digest = [u8; 32];
 
 /// Changes with the form of what is kept.
-const FORMAT: &str = "lightbox cache 1";
+const FORMAT: &str = "lightbox cache 2";
 
 /// Where something is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

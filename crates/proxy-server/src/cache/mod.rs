@@ -12,6 +12,7 @@ mod key;
 mod memory;
 mod outer;
 mod record;
+mod seal;
 mod tier;
 
 use std::convert::Infallible;
@@ -26,19 +27,19 @@ use shared_store::{Notice, Shared};
 use tokio::sync::broadcast::error::RecvError;
 
 pub(crate) use age::{Freshness, Moment, Seen, Terms};
-pub(crate) use doorstep::Words;
-pub(crate) use forgotten::Began;
+pub(crate) use doorstep::{Shows, Words};
+pub(crate) use forgotten::{Began, Forgotten};
 pub(crate) use key::{Digest, Groups, Key, Place, Realm, SubjectKey};
+pub(crate) use outer::Outer;
 pub(crate) use record::{DrawnFrom, Identity, Shown, Standing};
-pub(crate) use tier::Found;
+pub(crate) use tier::{Found, Tier};
 
+use crate::access::{Proofs, Who};
 use crate::config::Config;
 use crate::picture::{Answer, Stale};
 use crate::respond::Body;
-use doorstep::Doorstep;
-use forgotten::Forgotten;
-use outer::{Disk, Nodes, Outer};
-use tier::Tier;
+use doorstep::{Doorstep, Stepped};
+use outer::{Disk, Nodes};
 
 /// How long one look at the shared tier may take. A picture takes three: what stands for it, what that is
 /// drawn from, and itself.
@@ -48,6 +49,8 @@ const PATIENCE: Duration = Duration::from_micros(1500);
 #[derive(Debug)]
 pub(crate) struct Cache {
     pub(crate) terms: Terms,
+    /// Who may see what of it.
+    pub(crate) proofs: Proofs,
     standings: Tier<Standing>,
     identities: Tier<Identity>,
     sources: Tier<EncodedFrame>,
@@ -59,6 +62,8 @@ pub(crate) struct Cache {
     nodes: Option<Nodes>,
     forgotten: Arc<Forgotten>,
     is_on: bool,
+    /// How often it was kept what is shown.
+    kept: AtomicU64,
     served: Served,
 }
 
@@ -105,6 +110,7 @@ impl Cache {
         let sources_outside = Outer::new(source_disk.clone(), None);
         Ok(Self {
             terms: Terms::new(config),
+            proofs: Proofs::new(config, Outer::new(disk.clone(), None), forgotten.clone()),
             standings: Tier::new(memory / 16, pictures_outside.clone(), forgotten.clone()),
             identities: Tier::new(memory / 8, pictures_outside.clone(), forgotten.clone()),
             sources: Tier::new(memory / 16 * 5, sources_outside, forgotten.clone()),
@@ -115,6 +121,7 @@ impl Cache {
             disk,
             source_disk,
             forgotten,
+            kept: AtomicU64::new(0),
             served: Served::default(),
         })
     }
@@ -147,10 +154,16 @@ impl Cache {
 
     pub(crate) fn keep_standing(&self, place: &Place, began: Began, standing: Standing) {
         self.standings.put(place, began, standing);
+        self.kept.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn keep_identity(&self, place: &Place, began: Began, identity: Identity) {
         self.identities.put(place, began, identity);
+        self.kept.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn kept_so_far(&self) -> u64 {
+        self.kept.load(Relaxed)
     }
 
     pub(crate) fn keep_source(&self, place: &Place, began: Began, source: EncodedFrame) {
@@ -161,16 +174,24 @@ impl Cache {
         self.pictures.put(place, began, picture);
     }
 
-    /// The answer to a request in words in which it was asked before.
-    pub(crate) fn ready(&self, words: Words, request: &HeaderMap) -> Option<Response<Body>> {
-        let (answer, seen) = self.doorstep.answer(words, request, Moment::now())?;
+    /// The answer to a request in words in which it was asked before, for whom `admit` lets see its study.
+    pub(crate) fn ready(
+        &self,
+        words: Words,
+        request: &HeaderMap,
+        admit: impl FnOnce(&Shows) -> Option<Who>,
+    ) -> Option<(Response<Body>, Shows, Who)> {
+        let Stepped { answer, seen, shows } =
+            self.doorstep.answer(words, request, Moment::now())?;
+        let who = admit(&shows)?;
         self.count_served(&seen, None);
-        Some(answer)
+        Some((answer, shows, who))
     }
 
     /// Remembers an answer by the words of its request.
-    pub(crate) fn keep_ready(&self, words: Words, study: &Groups, began: Began, answer: &Answer) {
-        self.doorstep.keep(words, study.index, answer, Moment::now());
+    pub(crate) fn keep_ready(&self, words: Words, shows: Shows, began: Began, answer: &Answer) {
+        let study = shows.upstream.realm.groups(&shows.study);
+        self.doorstep.keep(words, shows, answer, Moment::now());
         if self.forgotten.is_since(&study.index, began) {
             self.doorstep.remove(words);
         }
@@ -276,6 +297,7 @@ impl Cache {
     fn drop_here(&self, group: Digest) {
         self.forgotten.forget(group);
         self.doorstep.forget(&group);
+        self.proofs.forget(&group);
         self.standings.forget(&group);
         self.identities.forget(&group);
         self.sources.forget(&group);

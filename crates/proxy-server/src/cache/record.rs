@@ -8,6 +8,7 @@ use wadors_client::Version;
 
 use super::age::Moment;
 use super::key::{Digest, SubjectKey};
+use crate::access::Proof;
 use crate::fingerprint::{SourceHash, StateHash};
 
 /// Something that is kept.
@@ -51,7 +52,7 @@ pub(crate) enum Shown {
 pub(crate) struct Identity {
     pub(crate) drawn_from: DrawnFrom,
     pub(crate) category: Category,
-    /// Modality and series number, for a corner of thumbnails.
+    /// Modality and series number, for a corner of thumbnails, and for the card in place of one.
     pub(crate) corner: Option<String>,
     /// Whether it is the label of a slide, which no thumbnail shows.
     pub(crate) shows_label: bool,
@@ -79,6 +80,16 @@ impl Record for Standing {
 }
 
 impl Record for Identity {
+    fn parts(&self) -> Option<(Vec<u8>, Bytes)> {
+        Some((postcard::to_allocvec(self).ok()?, Bytes::new()))
+    }
+
+    fn from_parts(description: &[u8], _: Bytes) -> Option<Self> {
+        whole(description)
+    }
+}
+
+impl Record for Proof {
     fn parts(&self) -> Option<(Vec<u8>, Bytes)> {
         Some((postcard::to_allocvec(self).ok()?, Bytes::new()))
     }
@@ -127,12 +138,15 @@ pub(super) fn headed(description: &[u8]) -> Vec<u8> {
     [&(description.len() as u32).to_le_bytes()[..], description].concat()
 }
 
-/// A record of what [`headed`] and the large part were written to.
-pub(super) fn read<R: Record>(bytes: Bytes) -> Option<R> {
+/// A record of what [`headed`] and the large part were written to, its description opened by `open`.
+pub(super) fn read<R: Record>(
+    bytes: Bytes,
+    open: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+) -> Option<R> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*length) as usize;
-    let description = rest.get(..length)?;
-    R::from_parts(description, bytes.slice(4 + length..))
+    let description = open(rest.get(..length)?)?;
+    R::from_parts(&description, bytes.slice(4 + length..))
 }
 
 #[cfg(test)]
@@ -140,6 +154,10 @@ mod tests {
     use dicomweb_types::{FrameNumber, MediaType};
 
     use super::*;
+
+    fn plain(description: &[u8]) -> Option<Vec<u8>> {
+        Some(description.to_vec())
+    }
 
     fn written(record: &impl Record) -> Bytes {
         let (description, large) = record.parts().unwrap();
@@ -157,13 +175,13 @@ mod tests {
             warnings: vec!["some of it is missing".to_owned()],
         };
         let bytes = written(&picture);
-        let back: Picture = read(bytes.clone()).unwrap();
+        let back: Picture = read(bytes.clone(), plain).unwrap();
         assert_eq!(
             (back.bytes, back.media_type, back.width, back.warnings),
             (picture.bytes, picture.media_type, picture.width, picture.warnings)
         );
         for length in 0..bytes.len() - b"pixels".len() {
-            assert!(read::<Picture>(bytes.slice(..length)).is_none(), "{length}");
+            assert!(read::<Picture>(bytes.slice(..length), plain).is_none(), "{length}");
         }
     }
 
@@ -180,7 +198,7 @@ mod tests {
             }],
             checked: Moment::now(),
         };
-        assert_eq!(read::<Identity>(written(&identity)), Some(identity));
+        assert_eq!(read::<Identity>(written(&identity), plain), Some(identity));
         let card =
             Card { kind: core_render::CardKind::Report, modality: None, series_number: Some(4) };
         let standing = Standing {
@@ -191,6 +209,6 @@ mod tests {
             since: Moment::now(),
             checked: Moment::now(),
         };
-        assert_eq!(read::<Standing>(written(&standing)), Some(standing));
+        assert_eq!(read::<Standing>(written(&standing), plain), Some(standing));
     }
 }

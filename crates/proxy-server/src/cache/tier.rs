@@ -11,6 +11,7 @@ use super::key::{Digest, Place};
 use super::memory::Memory;
 use super::outer::{Outer, Pieces};
 use super::record::{self, Record};
+use super::seal;
 
 /// Where something was found.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -54,6 +55,11 @@ impl<R: Record> Tier<R> {
         Self { memory: Memory::new(memory), outer, forgotten, counts: Counts::default() }
     }
 
+    /// What is in memory, without a wait.
+    pub(crate) fn at_hand(&self, place: &Place) -> Option<R> {
+        self.memory.get(place)
+    }
+
     pub(crate) async fn get(&self, place: &Place) -> Option<(R, Found)> {
         let found = match self.memory.get(place) {
             Some(record) => Some((record, Found::Memory)),
@@ -67,14 +73,30 @@ impl<R: Record> Tier<R> {
     pub(crate) fn put(&self, place: &Place, began: Began, record: R) {
         let Some((description, large)) = record.parts() else { return };
         let length = (description.len() + large.len()) as u64;
+        if self.put_weighed(place, began, record, length)
+            && let Some(description) = seal::seal(place, description)
+        {
+            let head = record::headed(&description);
+            self.outer.put(place, began, Pieces { head, large });
+        }
+    }
+
+    /// The same in memory only.
+    pub(crate) fn put_in_memory(&self, place: &Place, began: Began, record: R) {
+        if let Some((description, large)) = record.parts() {
+            let length = (description.len() + large.len()) as u64;
+            self.put_weighed(place, began, record, length);
+        }
+    }
+
+    fn put_weighed(&self, place: &Place, began: Began, record: R, length: u64) -> bool {
         self.memory.put(place, record.detached(), length);
         // A purge meanwhile has found it, or is seen here.
-        if self.forgotten.is_since(&place.group, began) {
+        let is_gone = self.forgotten.is_since(&place.group, began);
+        if is_gone {
             self.memory.remove(place);
-            return;
         }
-        let head = record::headed(&description);
-        self.outer.put(place, began, Pieces { head, large });
+        !is_gone
     }
 
     /// Drops what is in memory of a study.
@@ -96,7 +118,7 @@ impl<R: Record> Tier<R> {
         let began = self.forgotten.now();
         let (bytes, found): (Bytes, Found) = self.outer.get(place, began).await?;
         let length = bytes.len() as u64;
-        let record: R = record::read(bytes)?;
+        let record: R = record::read(bytes, |sealed| seal::open(place, sealed))?;
         // Read before a purge, and not to outlive it.
         if self.forgotten.is_since(&place.group, began) {
             return None;

@@ -117,7 +117,7 @@ fn invitation(origin: &FolderOrigin, public: SocketAddr, config: &Config) -> Str
     } else {
         public
     };
-    let base = url(reachable, &config.upstream.base_path);
+    let base = url(config, reachable, &config.upstream.base_path);
     let images: Vec<&InstanceSummary> =
         origin.instances().filter(|instance| instance.number_of_frames > 0).collect();
     let mut lines = vec![

@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 mod progress;
 pub(crate) mod render;
 pub(crate) mod serve;
+pub(crate) mod sign;
 pub(crate) mod thumbnails;
 pub(crate) mod warm;
 pub(crate) mod worker;

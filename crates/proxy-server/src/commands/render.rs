@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use core_render::{
-    AnnotationParameter, Cine, EncapsulatedDocument, FrameChoice, Framing, IccProfile, Limits,
-    Output, Overlays, Presentation, PresentationState, Quality, RenderError, RenderJob, RenderSpec,
-    Source, VideoStream, Viewport, Window, frames_of_file,
+    AnnotationParameter, BurnedIn, Cine, EncapsulatedDocument, FrameChoice, Framing, IccProfile,
+    Limits, Output, Overlays, Presentation, PresentationState, Quality, RenderError, RenderJob,
+    RenderSpec, Source, VideoStream, Viewport, Window, frames_of_file,
 };
 use dicomweb_types::{DocumentType, FrameNumber, MediaType};
 use report_render::{Report, native_xml};
@@ -250,6 +250,7 @@ fn spec(args: &Render, media_type: MediaType) -> RenderSpec {
         annotation: args.annotation.as_ref().map(|a| a.annotation).unwrap_or_default(),
         corner_label: false,
         icc_profile: args.iccprofile,
+        burned_in: BurnedIn::Render,
     }
 }
 

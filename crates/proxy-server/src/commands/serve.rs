@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Serve) -> Outcome {
 pub(super) fn announce(config: &Config, listeners: &Listeners) {
     if let Ok(address) = listeners.public.local_addr() {
         for archive in config.archives() {
-            let url = url(address, &archive.base_path);
+            let url = url(config, address, &archive.base_path);
             match &*archive.name {
                 "" => println!("listening on {url}"),
                 name => println!("listening on {url} ({name})"),
@@ -57,6 +57,7 @@ pub(super) fn announce(config: &Config, listeners: &Listeners) {
 }
 
 /// The URL of the page, or of DICOMweb where that has a path of its own.
-pub(super) fn url(address: SocketAddr, base_path: &BasePath) -> String {
-    format!("http://{address}{}/", base_path.as_str())
+pub(super) fn url(config: &Config, address: SocketAddr, base_path: &BasePath) -> String {
+    let scheme = if config.tls_cert.is_some() { "https" } else { "http" };
+    format!("{scheme}://{address}{}/", base_path.as_str())
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bulk_thumbnails::{BulkError, Counts, Report, Settings, Tally};
 use clap::Args;
+use core_render::BurnedIn;
 use proxy_server::Config;
 
 use super::progress::{self, Progress};
@@ -23,6 +24,10 @@ pub(crate) struct Thumbnails {
     /// Pixels of the longer side [default: 256]
     #[arg(long, value_name = "N")]
     size: Option<NonZeroU32>,
+    /// What becomes of texts in the pixels, where Burned In Annotation is YES and around the regions of
+    /// ultrasound images: pixelate, render or icon [default: pixelate]
+    #[arg(long, value_name = "HOW")]
+    burned_in: Option<BurnedIn>,
     /// Pictures drawn at the same time [default: the number of processor cores]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -57,6 +62,7 @@ pub(crate) fn run(args: &Thumbnails) -> Outcome {
 fn config(args: &Thumbnails) -> Result<Config, Failure> {
     let flags = [
         ("thumbnail_size", args.size.map(|size| size.to_string())),
+        ("burned_in", args.burned_in.map(|how| how.as_str().to_owned())),
         ("render_workers", args.jobs.map(|jobs| jobs.to_string())),
     ];
     let flags: Vec<_> = flags.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
@@ -70,6 +76,7 @@ fn settings(args: &Thumbnails, config: &Config) -> Result<Settings, Failure> {
         paths: args.paths.clone(),
         out: args.out.clone(),
         size: config.thumbnail_size,
+        burned_in: config.burned_in,
         jobs: config.render_workers,
         memory: config.render_memory,
         isolation,
@@ -101,7 +108,7 @@ fn summary(tally: &Tally, elapsed: Duration) -> String {
     let counts = tally.counts();
     let parts = [
         (counts.drawn, "thumbnails"),
-        (counts.cards, "cards of objects without an image"),
+        (counts.cards, "cards instead of an image"),
         (counts.up_to_date, "up to date"),
         (counts.not_dicom, "no DICOM"),
         (counts.failed, "failed"),

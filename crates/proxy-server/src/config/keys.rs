@@ -1,11 +1,13 @@
 //! Every key: the only place that knows it.
 
 use super::values::{
-    address, boolean, http_caching, isolation, log_format, memory, overlays, path, quoted,
-    representative, room, service_url, show_room, text, whole, words,
+    access, address, audit, audit_studies, boolean, http_caching, isolation, issuer, log_format,
+    memory, overlays, path, patience, quoted, representative, room, service_url, show_audit,
+    show_room, show_signing_keys, signing_keys, text, whole, words,
 };
 use super::{
-    Config, CredentialsKind, HttpCaching, IsolationKind, LogFormat, Representative, UpstreamConfig,
+    AuditStudies, Config, CredentialsKind, HttpCaching, IsolationKind, LogFormat, Representative,
+    UpstreamConfig,
 };
 use crate::units;
 use core_render::Overlays;
@@ -55,11 +57,144 @@ pub(super) const KEYS: &[Key<Config>] = &[
         show: |c| c.admin_token.as_ref()?.file().and_then(|file| quoted(format!("file:{file}"))),
     },
     Key {
+        name: "tls_cert",
+        about: "The certificate that clients are shown, followed by those that sign it (PEM): with it listen speaks TLS,\n\
+                with tls_key beside it. Both files are taken anew when they change.",
+        set: |c, text| put(&mut c.tls_cert, path(text).map(Some)),
+        show: |c| quoted(c.tls_cert.as_ref()?.display()),
+    },
+    Key {
+        name: "tls_key",
+        about: "Its key (PEM).",
+        set: |c, text| put(&mut c.tls_key, path(text).map(Some)),
+        show: |c| quoted(c.tls_key.as_ref()?.display()),
+    },
+    Key {
+        name: "trusted_proxies",
+        about: "The proxies before this server, as addresses or networks (\"10.0.0.0/8\"): what they say of a client\n\
+                (Forwarded, X-Forwarded-For, -Host, -Proto) is believed. From all others it is dropped.",
+        set: |c, text| put(&mut c.trusted_proxies, text.parse()),
+        show: |c| Some(format!("{:?}", c.trusted_proxies.as_list())),
+    },
+    Key {
+        name: "client_timeout",
+        about: "How long a client may send nothing of a request that it has begun, or take nothing of an answer; then it is\n\
+                cut off.",
+        set: |c, text| put(&mut c.client_timeout, patience(text)),
+        show: |c| quoted(units::show_duration(c.client_timeout)),
+    },
+    Key {
+        name: "max_request_bytes",
+        about: "The largest body of a request that passes through to the archive, such as STOW-RS; above it 413. Default: \"off\",\n\
+                what the archive takes.",
+        set: |c, text| put(&mut c.max_request_bytes, room(text)),
+        show: |c| quoted(show_room(c.max_request_bytes)),
+    },
+    Key {
         name: "public_url",
         about: "The URL by which clients reach this server, such as \"https://images.example\", for the URLs in answers\n\
                 that rewrite_urls corrects. Default: the host that the client names.",
         set: |c, text| put(&mut c.public_url, service_url(text).map(Some)),
         show: |c| quoted(c.public_url.as_ref()?),
+    },
+    Key {
+        name: "access",
+        about: "Who is let in where the archive does not decide itself, which it does for upstream_credentials =\n\
+                \"caller\": \"open\" (whoever reaches this server), \"basic\" (access_users) or \"oidc\" (oidc_issuer,\n\
+                oidc_audience).",
+        set: |c, text| put(&mut c.access, access(text)),
+        show: |c| quoted(c.access.as_str()),
+    },
+    Key {
+        name: "access_users",
+        about: "The file of users for \"basic\": lines NAME:HASH as `htpasswd -B` writes them. Read again when it changes.",
+        set: |c, text| put(&mut c.access_users, path(text).map(Some)),
+        show: |c| quoted(c.access_users.as_ref()?.display()),
+    },
+    Key {
+        name: "oidc_issuer",
+        about: "The issuer of tokens (JWT) for \"oidc\", as they name it (iss). Its keys are looked up below it\n\
+                (/.well-known/openid-configuration).",
+        set: |c, text| put(&mut c.oidc_issuer, issuer(text).map(Some)),
+        show: |c| quoted(c.oidc_issuer.as_ref()?),
+    },
+    Key {
+        name: "oidc_audience",
+        about: "Whom the tokens are for (aud).",
+        set: |c, value| put(&mut c.oidc_audience, text(value).map(Some)),
+        show: |c| quoted(c.oidc_audience.as_ref()?),
+    },
+    Key {
+        name: "oidc_jwks",
+        about: "Where the issuer's keys are, if it does not publish where.",
+        set: |c, text| {
+            put(&mut c.oidc_jwks, issuer(text).and_then(|url| service_url(&url)).map(Some))
+        },
+        show: |c| quoted(c.oidc_jwks.as_ref()?),
+    },
+    Key {
+        name: "oidc_studies_claim",
+        about: "The claim of a token that names the studies which it opens: Study Instance UIDs as a list or with spaces\n\
+                between, or \"*\"; none without the claim. Default: every token opens all studies.",
+        set: |c, value| put(&mut c.oidc_studies_claim, text(value).map(Some)),
+        show: |c| quoted(c.oidc_studies_claim.as_ref()?),
+    },
+    Key {
+        name: "oidc_ca",
+        about: "PEM file of the certificates that sign the issuer's, trusted instead of the system's.",
+        set: |c, text| put(&mut c.oidc_ca, path(text).map(Some)),
+        show: |c| quoted(c.oidc_ca.as_ref()?.display()),
+    },
+    Key {
+        name: "proof_ttl",
+        about: "How long it holds that somebody may see a study, before the archive (upstream_credentials = \"caller\"), the\n\
+                file of users or the issuer's keys are asked again.",
+        set: |c, text| put(&mut c.proof_ttl, units::duration(text)),
+        show: |c| quoted(units::show_duration(c.proof_ttl)),
+    },
+    Key {
+        name: "proof_grace",
+        about: "How long the archive's last word on that stands while it cannot be asked.",
+        set: |c, text| put(&mut c.proof_grace, units::duration(text)),
+        show: |c| quoted(units::show_duration(c.proof_grace)),
+    },
+    Key {
+        name: "signing_keys",
+        about: "Keys of signed URLs (`lightbox sign`) and of cookies, such as [\"2026a:file:/run/secrets/lightbox-2026a\"]:\n\
+                names and secrets of at least 32 characters. The first signs, all are good. Default: none.",
+        set: |c, text| put(&mut c.signing_keys, signing_keys(text)),
+        show: |c| show_signing_keys(&c.signing_keys),
+    },
+    Key {
+        name: "session_ttl",
+        about: "How long a cookie for a study is good (POST …/studies/UID/lightbox-session).",
+        set: |c, text| put(&mut c.session_ttl, units::duration(text)),
+        show: |c| quoted(units::show_duration(c.session_ttl)),
+    },
+    Key {
+        name: "audit",
+        about: "Where it is written down who has seen what, a line of JSON (FHIR AuditEvent) each: \"stdout\", the path of a\n\
+                file, or \"off\".",
+        set: |c, text| put(&mut c.audit, audit(text)),
+        show: |c| show_audit(c.audit.as_ref()),
+    },
+    Key {
+        name: "audit_studies",
+        about: "How studies are named there: \"hash\" (of the UID, with audit_salt) or \"plain\".",
+        set: |c, text| put(&mut c.audit_studies, audit_studies(text)),
+        show: |c| {
+            quoted(match c.audit_studies {
+                AuditStudies::Hash => "hash",
+                AuditStudies::Plain => "plain",
+            })
+        },
+    },
+    Key {
+        name: "audit_salt",
+        about: "A secret that goes into these hashes, itself or \"file:/path\": the same study then has the same hash on every\n\
+                node and after a restart. Default: another one at each start.",
+        set: |c, text| put(&mut c.audit_salt, parsed(text).map(Some)),
+        show: |c| c.audit_salt.as_ref()?.file().and_then(|file| quoted(format!("file:{file}"))),
     },
     Key {
         name: "i_know_this_is_public",
@@ -149,6 +284,15 @@ pub(super) const KEYS: &[Key<Config>] = &[
         about: "Whether modality and series number, and nothing else, are drawn in a corner of thumbnails.",
         set: |c, text| put(&mut c.thumbnail_label, boolean(text)),
         show: |c| Some(c.thumbnail_label.to_string()),
+    },
+    Key {
+        name: "burned_in",
+        about: "What becomes, on thumbnails, of texts in the pixels of images, which may name the patient: where Burned In\n\
+                Annotation is YES, and around the regions of ultrasound images unless it is NO. \"pixelate\": drawn so\n\
+                coarsely that they cannot be read; \"icon\": where it is YES, a card instead of the image; \"render\": as\n\
+                they are. Rendered pictures show them always.",
+        set: |c, text| put(&mut c.burned_in, parsed(text)),
+        show: |c| quoted(c.burned_in.as_str()),
     },
     Key {
         name: "overlays",

@@ -15,15 +15,17 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use core_render::{Limits, Overlays};
+use core_render::{BurnedIn, Limits, Overlays};
 use url::Url;
 
 use crate::cors::Origins;
+use crate::forwarded::TrustedProxies;
 use keys::{KEYS, UPSTREAM_KEYS};
 use reader::Reader;
 pub use upstream::{CredentialsKind, UpstreamConfig};
 pub use values::{
-    BasePath, Headers, HttpCaching, IsolationKind, LogFilter, LogFormat, Representative, SecretText,
+    AccessKind, AuditStudies, AuditTarget, BasePath, Headers, HttpCaching, IsolationKind,
+    LogFilter, LogFormat, Representative, SecretText, SigningKey,
 };
 
 /// Everything that can be configured, typed and in range.
@@ -35,8 +37,46 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// What orders on the admin listener have to show; without it they are taken from this machine only.
     pub admin_token: Option<SecretText>,
+    /// The certificate that clients are shown, and those that sign it.
+    pub tls_cert: Option<PathBuf>,
+    /// Its key.
+    pub tls_key: Option<PathBuf>,
+    /// Whose word on clients counts.
+    pub trusted_proxies: TrustedProxies,
+    /// How long a client may do nothing where it is its turn.
+    pub client_timeout: Duration,
+    /// The largest body of a request, in bytes; any for 0.
+    pub max_request_bytes: u64,
     /// The URL by which clients reach this server, where that is not the one they name.
     pub public_url: Option<Url>,
+    /// Who is let in where the archive does not decide itself.
+    pub access: AccessKind,
+    /// File of the users of `basic`.
+    pub access_users: Option<PathBuf>,
+    /// The issuer of the tokens of `oidc`.
+    pub oidc_issuer: Option<String>,
+    /// Whom they are for.
+    pub oidc_audience: Option<String>,
+    /// Where the issuer's keys are, if it does not say so itself.
+    pub oidc_jwks: Option<Url>,
+    /// The claim that names the studies which a token opens; all without it.
+    pub oidc_studies_claim: Option<String>,
+    /// PEM file of the certificates that sign the issuer's.
+    pub oidc_ca: Option<PathBuf>,
+    /// How long it holds that somebody may see a study.
+    pub proof_ttl: Duration,
+    /// The same while the archive cannot be asked.
+    pub proof_grace: Duration,
+    /// The keys of signed URLs and of cookies; the first signs.
+    pub signing_keys: Vec<SigningKey>,
+    /// How long a cookie for a study is good.
+    pub session_ttl: Duration,
+    /// Where it is written down who has seen what.
+    pub audit: Option<AuditTarget>,
+    /// How studies are named there.
+    pub audit_studies: AuditStudies,
+    /// What makes the hashes there ones that cannot be told from UIDs.
+    pub audit_salt: Option<SecretText>,
     /// The archive of the flat keys.
     pub upstream: UpstreamConfig,
     /// Further archives, each with a name.
@@ -67,6 +107,8 @@ pub struct Config {
     pub thumbnail_size: NonZeroU32,
     /// Whether modality and series number are drawn in a corner of thumbnails.
     pub thumbnail_label: bool,
+    /// What becomes, on thumbnails, of texts in the pixels of the images.
+    pub burned_in: BurnedIn,
     /// Whether overlay planes are drawn on rendered pictures.
     pub overlays: Overlays,
     /// Whether studies and series are rendered as all of their images, too.
@@ -111,7 +153,26 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             admin_listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
             admin_token: None,
+            tls_cert: None,
+            tls_key: None,
+            trusted_proxies: TrustedProxies::default(),
+            client_timeout: Duration::from_secs(60),
+            max_request_bytes: 0,
             public_url: None,
+            access: AccessKind::Open,
+            access_users: None,
+            oidc_issuer: None,
+            oidc_audience: None,
+            oidc_jwks: None,
+            oidc_studies_claim: None,
+            oidc_ca: None,
+            proof_ttl: Duration::from_secs(60),
+            proof_grace: Duration::from_secs(3600),
+            signing_keys: Vec::new(),
+            session_ttl: Duration::from_secs(900),
+            audit: None,
+            audit_studies: AuditStudies::Hash,
+            audit_salt: None,
             upstream: UpstreamConfig::default(),
             upstreams: Vec::new(),
             i_know_this_is_public: false,
@@ -127,6 +188,7 @@ impl Default for Config {
             max_output_pixels: limits.output_pixels,
             thumbnail_size: const { NonZeroU32::new(256).unwrap() },
             thumbnail_label: false,
+            burned_in: BurnedIn::Pixelate,
             overlays: Overlays::Draw,
             collections: true,
             representative: Representative::Middle,
@@ -211,10 +273,14 @@ impl Config {
             mistakes.push(format!("base_path: two archives are served at {:?}", pair[0].as_str()));
         }
         let has_own = self.archives().any(UpstreamConfig::is_opened_by_us);
-        if has_own && !self.listen.ip().is_loopback() && !self.i_know_this_is_public {
+        if has_own
+            && self.access == AccessKind::Open
+            && !self.listen.ip().is_loopback()
+            && !self.i_know_this_is_public
+        {
             mistakes.push(
                 "listen: whoever reaches this address would see what our own credentials for the archive \
-                 open; listen on 127.0.0.1 behind a server that checks who asks, or set \
+                 open; set access, listen on 127.0.0.1 behind a server that checks who asks, or set \
                  i_know_this_is_public = true"
                     .to_owned(),
             );
@@ -226,7 +292,56 @@ impl Config {
                     .to_owned(),
             );
         }
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(_), None) => mistakes.push("tls_key: needed by tls_cert".to_owned()),
+            (None, Some(_)) => mistakes.push("tls_cert: needed by tls_key".to_owned()),
+            _ => {}
+        }
+        mistakes.extend(self.contradictions_of_access());
         mistakes
+    }
+
+    fn contradictions_of_access(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let kind = self.access.as_str();
+        let mut say = |is_wrong: bool, what: String| {
+            if is_wrong {
+                mistakes.push(what);
+            }
+        };
+        let is_kept = self.access != AccessKind::Open;
+        let decides = |archive: &UpstreamConfig| archive.credentials == CredentialsKind::Caller;
+        let all_decide = self.archives().next().is_some() && self.archives().all(decides);
+        say(
+            is_kept && all_decide,
+            format!(
+                "access: with upstream_credentials = \"caller\" the archive itself decides who sees what; \
+                 {kind:?} needs credentials of our own, or \"none\""
+            ),
+        );
+        say(
+            is_kept && self.http_caching == HttpCaching::Public,
+            format!("http_caching: \"public\" would hand on what access = {kind:?} keeps"),
+        );
+        let missing = |key: &str| format!("{key}: needed by access = {kind:?}");
+        let (is_basic, is_oidc) =
+            (self.access == AccessKind::Basic, self.access == AccessKind::Oidc);
+        say(is_basic && self.access_users.is_none(), missing("access_users"));
+        say(is_oidc && self.oidc_issuer.is_none(), missing("oidc_issuer"));
+        say(is_oidc && self.oidc_audience.is_none(), missing("oidc_audience"));
+        let mut ids: Vec<&str> = self.signing_keys.iter().map(|key| key.id.as_str()).collect();
+        ids.sort_unstable();
+        say(
+            ids.windows(2).any(|pair| pair[0] == pair[1]),
+            "signing_keys: two keys have the same name".to_owned(),
+        );
+        mistakes
+    }
+
+    /// Whether clients reach this server by TLS, as far as it knows.
+    pub(crate) fn is_reached_by_tls(&self) -> bool {
+        let public = self.public_url.as_ref();
+        self.tls_cert.is_some() || public.is_some_and(|url| url.scheme() == "https")
     }
 }
 
@@ -318,6 +433,11 @@ mod tests {
                     ..UpstreamConfig::default()
                 }],
                 cors_origins: "https://a.example,https://b.example".parse().unwrap(),
+                tls_cert: Some(PathBuf::from("/etc/light box.pem")),
+                tls_key: Some(PathBuf::from("/etc/key.pem")),
+                trusted_proxies: "10.0.0.0/8,::1".parse().unwrap(),
+                client_timeout: Duration::from_secs(90),
+                max_request_bytes: 5_000_000_000,
                 request_timeout: Duration::from_millis(1500),
                 max_source_bytes: 123_456_789,
                 max_output_pixels: 12_345,
@@ -417,6 +537,15 @@ mod tests {
         };
         assert!(Config::from_toml(&key("none")).unwrap_err().0[0].starts_with("listen: "));
         assert!(Config::from_toml(&key("caller")).is_ok());
+    }
+
+    #[test]
+    fn a_certificate_goes_with_its_key() {
+        let mistake = |text: &str| Config::from_toml(text).unwrap_err().0.concat();
+        assert!(mistake("tls_cert = \"/c\"").starts_with("tls_key: "));
+        assert!(mistake("tls_key = \"/k\"").starts_with("tls_cert: "));
+        let both = Config::from_toml("tls_cert = \"/c\"\ntls_key = \"/k\"").unwrap();
+        assert!(both.is_reached_by_tls());
     }
 
     #[test]

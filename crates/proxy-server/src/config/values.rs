@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use core_render::Overlays;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -106,6 +107,14 @@ pub(super) fn memory(text: &str) -> Result<u64, String> {
     }
 }
 
+/// How long a client is waited for; with less, slow networks would be cut off.
+pub(super) fn patience(text: &str) -> Result<Duration, String> {
+    match crate::units::duration(text)? {
+        time if time >= Duration::from_secs(1) => Ok(time),
+        _ => Err("must be at least 1s".to_owned()),
+    }
+}
+
 /// Whether caches between this server and its clients may keep pictures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HttpCaching {
@@ -199,6 +208,126 @@ impl FromStr for SecretText {
 impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretText(..)")
+    }
+}
+
+/// Who is let in where the archive does not decide itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AccessKind {
+    /// Whoever reaches this server.
+    Open,
+    /// Users with passwords.
+    Basic,
+    /// Who has a token of an issuer.
+    Oidc,
+}
+
+impl AccessKind {
+    /// Its name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Basic => "basic",
+            Self::Oidc => "oidc",
+        }
+    }
+}
+
+pub(super) fn access(text: &str) -> Result<AccessKind, String> {
+    [AccessKind::Open, AccessKind::Basic, AccessKind::Oidc]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or_else(|| "must be open, basic or oidc".to_owned())
+}
+
+/// The issuer of tokens, as these name it: the text is compared, so that it stays as it is.
+pub(super) fn issuer(text: &str) -> Result<String, String> {
+    let url = service_url(text)?;
+    let is_here = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    // Its keys decide who is let in: nobody on the way may give others.
+    if url.scheme() == "https" || is_here {
+        Ok(text.to_owned())
+    } else {
+        Err("must be https, but on this machine".to_owned())
+    }
+}
+
+/// A key of signed URLs and cookies: `NAME:SECRET` or `NAME:file:PATH`. `Debug` shows its name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SigningKey {
+    /// Its name, which stands in what is signed.
+    pub id: String,
+    /// At least 32 characters.
+    pub secret: SecretText,
+}
+
+pub(super) fn signing_keys(text: &str) -> Result<Vec<SigningKey>, String> {
+    const EXPECTED: &str =
+        "must be a list of NAME:SECRET or NAME:file:PATH, a name of letters, digits, - . _";
+    let lines = text.split('\n').map(str::trim).filter(|line| !line.is_empty());
+    let keys = lines.map(|line| {
+        let (id, secret) = line.split_once(':').ok_or(EXPECTED)?;
+        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        if id.is_empty() || !id.bytes().all(is_name) {
+            return Err(EXPECTED.to_owned());
+        }
+        Ok(SigningKey { id: id.to_owned(), secret: secret.parse()? })
+    });
+    keys.collect()
+}
+
+/// The keys that stand in files; `None` where one does not, which is not to be shown.
+pub(super) fn show_signing_keys(keys: &[SigningKey]) -> Option<String> {
+    let files = keys.iter().map(|key| Some(format!("{}:file:{}", key.id, key.secret.file()?)));
+    let files: Vec<String> = files.collect::<Option<_>>()?;
+    Some(format!("{files:?}"))
+}
+
+/// Where it is written down who has seen what.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AuditTarget {
+    /// On the standard output.
+    Stdout,
+    /// At the end of a file.
+    File(PathBuf),
+}
+
+pub(super) fn audit(text: &str) -> Result<Option<AuditTarget>, String> {
+    Ok(match text {
+        "" => return Err("must be off, stdout or the path of a file".to_owned()),
+        "off" => None,
+        "stdout" => Some(AuditTarget::Stdout),
+        path => Some(AuditTarget::File(path.into())),
+    })
+}
+
+pub(super) fn show_audit(target: Option<&AuditTarget>) -> Option<String> {
+    match target {
+        None => quoted("off"),
+        Some(AuditTarget::Stdout) => quoted("stdout"),
+        Some(AuditTarget::File(path)) => quoted(path.display()),
+    }
+}
+
+/// How studies are named in the audit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuditStudies {
+    /// By a salted hash of their UID.
+    Hash,
+    /// By their UID.
+    Plain,
+}
+
+pub(super) fn audit_studies(text: &str) -> Result<AuditStudies, String> {
+    match text {
+        "hash" => Ok(AuditStudies::Hash),
+        "plain" => Ok(AuditStudies::Plain),
+        _ => Err("must be hash or plain".to_owned()),
     }
 }
 

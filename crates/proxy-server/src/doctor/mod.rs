@@ -9,7 +9,7 @@ mod text;
 use std::time::{Duration, Instant};
 
 use core_render::{
-    FrameChoice, Framing, ImageAttributes, Limits, Output, Overlays, Quality, RenderJob,
+    BurnedIn, FrameChoice, Framing, ImageAttributes, Limits, Output, Overlays, Quality, RenderJob,
     RenderSpec, Source, number_of_frames, representative_frame,
 };
 use dicom_dictionary_std::tags;
@@ -529,6 +529,7 @@ async fn thumbnail(source: Source) -> Result<Duration, String> {
     let output = Output::Jpeg(Quality::THUMBNAIL);
     let spec = RenderSpec {
         overlays: Overlays::Omit,
+        burned_in: BurnedIn::Pixelate,
         ..RenderSpec::new(Framing::FitWithin(SIDE), output)
     };
     let job = RenderJob::new(source, spec, Limits::default());

@@ -1,0 +1,164 @@
+//! Users with passwords, as `htpasswd -B` writes them: a file of `name:bcrypt` lines, read again whenever it
+//! has changed.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use tokio::sync::Semaphore;
+
+use super::credential::Credential;
+use super::verified::Verified;
+use super::{AccessError, Who};
+
+/// Checked for a name that is not there, so that this takes as long as for one that is: of no password.
+const NOBODYS: &str = "$2y$10$9Ny7o9EIrF2i3Q1tW4Qk7uGzq8H6qV4m2C9y3q8m8o1p0e7b5yX2K";
+
+/// bcrypt is slow by design: more at once would leave nothing for pictures.
+const AT_ONCE: usize = 2;
+
+pub(super) struct Users {
+    file: PathBuf,
+    read: Mutex<Read>,
+    verified: Verified<Arc<str>>,
+    turns: Semaphore,
+}
+
+struct Read {
+    users: Arc<HashMap<String, String>>,
+    changed: Option<(SystemTime, u64)>,
+}
+
+impl Users {
+    /// # Errors
+    /// The file cannot be read, or holds something else.
+    pub(super) fn open(file: PathBuf, remembered: Duration) -> Result<Self, String> {
+        let users = Arc::new(read(&file)?);
+        let read = Mutex::new(Read { users, changed: version(&file) });
+        Ok(Self { file, read, verified: Verified::new(remembered), turns: Semaphore::new(AT_ONCE) })
+    }
+
+    /// Who was verified a moment ago.
+    pub(super) fn at_hand(&self, headers: &HeaderMap) -> Option<Who> {
+        Some(Who::Named(self.verified.get(&Credential::of_authorization(headers))?))
+    }
+
+    pub(super) async fn verify(&self, headers: &HeaderMap) -> Result<Who, AccessError> {
+        if let Some(who) = self.at_hand(headers) {
+            return Ok(who);
+        }
+        let (name, password) = said(headers).ok_or(AccessError::Password)?;
+        let hash = self.current().get(&name).cloned();
+        let is_there = hash.is_some();
+        let hash = hash.unwrap_or_else(|| NOBODYS.to_owned());
+        let _turn = self.turns.acquire().await.map_err(|_| AccessError::Password)?;
+        let fits =
+            tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
+        match fits.await {
+            Ok(true) if is_there => {
+                let name: Arc<str> = name.into();
+                self.verified.keep(Credential::of_authorization(headers), name.clone(), None);
+                Ok(Who::Named(name))
+            }
+            _ => Err(AccessError::Password),
+        }
+    }
+
+    /// The users of the file as it is now; those of before where it cannot be read.
+    fn current(&self) -> Arc<HashMap<String, String>> {
+        let mut last = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = version(&self.file);
+        if now != last.changed {
+            match read(&self.file) {
+                Ok(users) => *last = Read { users: Arc::new(users), changed: now },
+                Err(error) => tracing::warn!(%error, "access_users: the users of before stay"),
+            }
+        }
+        last.users.clone()
+    }
+}
+
+fn version(file: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = std::fs::metadata(file).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+fn read(file: &Path) -> Result<HashMap<String, String>, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let users = lines.map(|line| match line.split_once(':') {
+        Some((name, hash)) if is_bcrypt(hash) && !name.is_empty() => {
+            Ok((name.to_owned(), hash.to_owned()))
+        }
+        _ => Err("must hold lines NAME:HASH with hashes of bcrypt, as htpasswd -B writes them"
+            .to_owned()),
+    });
+    users.collect()
+}
+
+fn is_bcrypt(hash: &str) -> bool {
+    let has_kind = ["$2y$", "$2b$", "$2a$"].iter().any(|kind| hash.starts_with(kind));
+    hash.len() == 60 && has_kind
+}
+
+/// `Basic` (RFC 7617).
+fn said(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, encoded) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (name, password) = text.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(user: &str, password: &str) -> HeaderMap {
+        let value = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+        HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())])
+    }
+
+    #[tokio::test]
+    async fn who_knows_the_password_is_let_in_and_the_file_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("users");
+        let line =
+            |name: &str, password: &str| format!("{name}:{}\n", bcrypt::hash(password, 4).unwrap());
+        std::fs::write(&file, format!("# ours\n\n{}", line("eva", "päss:word"))).unwrap();
+        let users = Users::open(file.clone(), Duration::from_secs(60)).unwrap();
+        assert!(users.at_hand(&shown("eva", "päss:word")).is_none());
+        let eva = users.verify(&shown("eva", "päss:word")).await;
+        assert_eq!(eva, Ok(Who::Named("eva".into())));
+        assert!(users.at_hand(&shown("eva", "päss:word")).is_some());
+        for (name, password) in [("eva", "x"), ("eva", ""), ("adam", "päss:word"), ("", "")] {
+            assert_eq!(users.verify(&shown(name, password)).await, Err(AccessError::Password));
+        }
+        assert_eq!(users.verify(&HeaderMap::new()).await, Err(AccessError::Password));
+        std::fs::write(&file, line("adam", "another one")).unwrap();
+        assert!(users.verify(&shown("adam", "another one")).await.is_ok());
+        std::fs::write(&file, "nonsense").unwrap();
+        assert!(users.verify(&shown("adam", "another one")).await.is_ok());
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("users");
+        for text in ["eva:secret", "eva", ":$2y$05$x", "eva:{SHA}xyz"] {
+            std::fs::write(&file, text).unwrap();
+            let error = read(&file).unwrap_err();
+            assert!(error.contains("htpasswd -B") && !error.contains("secret"), "{error}");
+        }
+        assert!(Users::open(dir.path().join("none"), Duration::ZERO).is_err());
+    }
+}

@@ -1,0 +1,155 @@
+//! That an archive which is asked with the client's own credentials shows them a study.
+//!
+//! Nothing that is kept of a study is shown to anybody without such a proof: the archive has shown them an
+//! object of it, or found it for them, no longer than `proof_ttl` ago. While the archive cannot be asked its
+//! last answer stands for `proof_grace`, also after a restart.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dicomweb_types::Uid;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use wadors_client::{Caller, UpstreamError};
+
+use super::credential::Credential;
+use crate::cache::{Began, Digest, Moment, Outer, Place, Tier};
+use crate::config::Config;
+use crate::flight::Flights;
+use crate::upstream::Upstream;
+
+/// What proofs may take in memory: some 30 000.
+const MEMORY: u64 = 8 << 20;
+
+/// An archive that takes longer is taken for one that cannot be asked, if there was a proof before.
+const HASTE: Duration = Duration::from_secs(2);
+
+/// All of them.
+pub(crate) struct Proofs {
+    kept: Tier<Proof>,
+    ttl: Duration,
+    grace: Duration,
+    /// The archive is asked once for who wants several things at once.
+    asking: Flights<Digest, Result<bool, UpstreamError>>,
+}
+
+/// That the archive has shown a study.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Proof {
+    given: Moment,
+    /// When it was last written to disk: that takes longer than all the rest.
+    written: Moment,
+}
+
+impl Proofs {
+    pub(crate) fn new(
+        config: &Config,
+        outer: Outer,
+        forgotten: Arc<crate::cache::Forgotten>,
+    ) -> Self {
+        Self {
+            kept: Tier::new(MEMORY, outer, forgotten),
+            ttl: config.proof_ttl,
+            grace: config.proof_grace,
+            asking: Flights::default(),
+        }
+    }
+
+    /// Drops those of a study.
+    pub(crate) fn forget(&self, study: &Digest) {
+        self.kept.forget(study);
+    }
+
+    /// Whether it is proved, as far as memory tells.
+    pub(crate) fn is_at_hand(&self, study: &Digest, credential: &Credential) -> bool {
+        let proof = self.kept.at_hand(&place(study, credential));
+        proof.is_some_and(|proof| proof.is_good(self.ttl))
+    }
+
+    /// Whether it is proved.
+    pub(crate) async fn is_there(&self, study: &Digest, credential: &Credential) -> bool {
+        let proof = self.kept.get(&place(study, credential)).await;
+        proof.is_some_and(|(proof, _)| proof.is_good(self.ttl))
+    }
+
+    /// Whether the archive shows a study to a caller, by its word: now, or lately where it cannot be asked.
+    pub(crate) async fn ask(
+        &self,
+        upstream: &Arc<Upstream>,
+        study: &Uid,
+        credential: &Credential,
+        caller: &Caller,
+        began: Began,
+    ) -> bool {
+        let group = upstream.realm.groups(study).index;
+        let place = place(&group, credential);
+        let (archive, uid, who) = (upstream.clone(), study.clone(), caller.clone());
+        let ask = move || async move { archive.client.has_study(&uid, &who).await };
+        let asking = self.asking.share(place.key, ask);
+        let answer = if self.is_within_grace(&place).await {
+            // Who was shown it lately does not wait for an archive that hangs.
+            let Ok(answer) = tokio::time::timeout(HASTE, asking).await else { return true };
+            answer
+        } else {
+            asking.await
+        };
+        match answer.map(|landed| landed.value) {
+            Ok(Ok(true)) => {
+                self.give(&group, credential, began).await;
+                true
+            }
+            Ok(Err(error)) if error.is_transient() || error.status().is_some_and(|s| s >= 500) => {
+                self.is_within_grace(&place).await
+            }
+            Ok(Ok(false) | Err(_)) | Err(_) => {
+                self.take_back(&group, credential, began).await;
+                false
+            }
+        }
+    }
+
+    async fn is_within_grace(&self, place: &Place) -> bool {
+        let last = self.kept.get(place).await;
+        last.is_some_and(|(proof, _)| proof.is_good(self.grace))
+    }
+
+    /// The archive has shown something of a study.
+    pub(crate) async fn give(&self, study: &Digest, credential: &Credential, began: Began) {
+        let place = place(study, credential);
+        let now = Moment::now();
+        let last = self.kept.get(&place).await.map(|(proof, _)| proof.written);
+        let is_written = |last: Moment| last.age(now).is_some_and(|age| age < self.grace / 4);
+        match last.filter(|last| is_written(*last)) {
+            Some(written) => self.kept.put_in_memory(&place, began, Proof { given: now, written }),
+            None => self.kept.put(&place, began, Proof { given: now, written: now }),
+        }
+    }
+
+    /// The archive no longer shows it.
+    pub(crate) async fn take_back(&self, study: &Digest, credential: &Credential, began: Began) {
+        let place = place(study, credential);
+        if self.kept.get(&place).await.is_some() {
+            self.kept.put(&place, began, Proof { given: Moment::never(), written: Moment::now() });
+        }
+    }
+}
+
+impl fmt::Debug for Proofs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proofs(..)")
+    }
+}
+
+impl Proof {
+    fn is_good(&self, for_so_long: Duration) -> bool {
+        // One that lies ahead was given before the clock was set back: nobody knows when.
+        self.given.age(Moment::now()).is_some_and(|age| age < for_so_long)
+    }
+}
+
+/// Among what is found of the study, so that it is dropped with that.
+fn place(study: &Digest, credential: &Credential) -> Place {
+    let hash = Sha256::new().chain_update(b"proof").chain_update(study);
+    Place { group: *study, key: hash.chain_update(credential.digest()).finalize().into() }
+}

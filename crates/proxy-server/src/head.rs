@@ -1,0 +1,77 @@
+//! How large the head of a request may be.
+//!
+//! hyper's own limits lie above these and end a connection with a bare status; these say what is wrong.
+
+use http::Request;
+
+use crate::error::ServerError;
+use crate::respond::{self, Body};
+
+/// The longest target: path and query.
+const LONGEST_TARGET: usize = 16 << 10;
+
+/// The most fields. hyper takes as many over HTTP/1.1.
+const MOST_FIELDS: usize = 100;
+
+/// The most bytes of all fields together, counted as HTTP/2 does (RFC 9113 §6.5.2).
+pub(crate) const LARGEST: usize = 32 << 10;
+
+/// What HTTP/2 counts for each field beside its name and value.
+const OVERHEAD: usize = 32;
+
+/// Why the head of a request is not read on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeadError {
+    #[error("the path and the query are longer than {LONGEST_TARGET} bytes together")]
+    Target,
+    #[error("there are more than {MOST_FIELDS} header fields")]
+    Fields,
+    #[error("the header fields are larger than {LARGEST} bytes together")]
+    Size,
+}
+
+/// The answer to a request whose head is too large.
+pub(crate) fn refusal<B>(request: &Request<B>) -> Option<http::Response<Body>> {
+    check(request).err().map(|error| respond::failure(&ServerError::Head(error)))
+}
+
+fn check<B>(request: &Request<B>) -> Result<(), HeadError> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > LONGEST_TARGET {
+        return Err(HeadError::Target);
+    }
+    let headers = request.headers();
+    if headers.len() > MOST_FIELDS {
+        return Err(HeadError::Fields);
+    }
+    let size = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+        name.as_str().len() + value.len() + OVERHEAD
+    };
+    if headers.iter().map(size).sum::<usize>() > LARGEST {
+        return Err(HeadError::Size);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_is_the_last_that_passes() {
+        let of = |target: usize, fields: usize, size: usize| {
+            let mut request = Request::builder().uri(format!("/{}", "a".repeat(target - 1)));
+            for n in 0..fields {
+                request = request.header(format!("x-{n:03}"), "v".repeat(size));
+            }
+            check(&request.body(()).unwrap())
+        };
+        assert_eq!(of(LONGEST_TARGET, 1, 1), Ok(()));
+        assert_eq!(of(LONGEST_TARGET + 1, 1, 1), Err(HeadError::Target));
+        assert_eq!(of(1, MOST_FIELDS, 1), Ok(()));
+        assert_eq!(of(1, MOST_FIELDS + 1, 1), Err(HeadError::Fields));
+        let value = LARGEST - OVERHEAD - "x-000".len();
+        assert_eq!(of(1, 1, value), Ok(()));
+        assert_eq!(of(1, 1, value + 1), Err(HeadError::Size));
+    }
+}
