@@ -265,6 +265,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
