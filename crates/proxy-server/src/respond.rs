@@ -202,7 +202,8 @@ fn document(payload: Payload, request: &HeaderMap) -> Response<Body> {
 
 const TEXT_POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'";
 
-/// Browsers show PDFs and videos in viewers of their own, which a sandbox would keep from starting.
+/// Browsers show PDFs and videos in viewers of their own, of which not all start in a sandbox; what those run has
+/// nothing of our origin in any case.
 const VIEWER_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; media-src 'self'";
 
