@@ -14,8 +14,8 @@ fn page() -> String {
 
 /// The blocks of code in a language.
 fn blocks(language: &str) -> Vec<String> {
-    let page = page();
-    let begun = page.split(&format!("```{language}\n")).skip(1);
+    let (page, begin) = (page(), format!("```{language}\n"));
+    let begun = page.split(&begin).skip(1);
     begun.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 

@@ -370,7 +370,7 @@ async fn rendering(
                 _ => return Err(error),
             }
         }
-        Err(error) => return Err(error.as_told_of(upstream)),
+        Err(error) => return Err(error.hidden_by(upstream)),
     };
     app.discloses(&mut response, disclosure);
     Ok(response)

@@ -156,7 +156,7 @@ impl ServerError {
 
     /// The same for who does not ask by his own right: what an archive hides from us is not told from what it
     /// does not have.
-    pub(crate) fn as_told_of(self, upstream: &Upstream) -> Self {
+    pub(crate) fn hidden_by(self, upstream: &Upstream) -> Self {
         let is_hidden = matches!(&self, Self::Upstream(error) if error.status() == Some(403));
         if is_hidden && !upstream.client.forwards_callers() { Self::NothingThere } else { self }
     }

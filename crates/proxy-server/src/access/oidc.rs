@@ -286,21 +286,18 @@ fn suits(key: &Jwk, alg: Algorithm) -> bool {
         key.common.key_algorithm.as_ref().is_none_or(|named| {
             named.to_string().parse::<Algorithm>().is_ok_and(|named| named == alg)
         });
-    let has_kind = match (&key.algorithm, alg) {
-        (
-            AlgorithmParameters::RSA(_),
-            Algorithm::RS256
-            | Algorithm::RS384
-            | Algorithm::RS512
-            | Algorithm::PS256
-            | Algorithm::PS384
-            | Algorithm::PS512,
-        )
-        | (AlgorithmParameters::EllipticCurve(_), Algorithm::ES256 | Algorithm::ES384)
-        | (AlgorithmParameters::OctetKeyPair(_), Algorithm::EdDSA) => true,
+    is_for_signing && names_alg && has_kind(&key.algorithm, alg)
+}
+
+/// Whether a key of this kind can have signed by `alg`.
+fn has_kind(key: &AlgorithmParameters, alg: Algorithm) -> bool {
+    use Algorithm::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
+    match key {
+        AlgorithmParameters::RSA(_) => matches!(alg, RS256 | RS384 | RS512 | PS256 | PS384 | PS512),
+        AlgorithmParameters::EllipticCurve(_) => matches!(alg, ES256 | ES384),
+        AlgorithmParameters::OctetKeyPair(_) => matches!(alg, EdDSA),
         _ => false,
-    };
-    is_for_signing && names_alg && has_kind
+    }
 }
 
 fn who(claims: &Value) -> Who {
