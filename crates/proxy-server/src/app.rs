@@ -391,10 +391,11 @@ async fn session(
     }
     let cookie = app.access.cookie(upstream, study, &request.headers)?;
     // By the archive's own answer, where it decides.
-    if matches!(visitor.right, Right::AsTheArchiveSays(_))
-        && !upstream.client.has_study(study, &visitor.caller).await?
-    {
-        return Err(ServerError::NothingThere);
+    if let Right::AsTheArchiveSays(credential) = &visitor.right {
+        let (proofs, began) = (&app.cache.proofs, app.cache.now());
+        if !proofs.check(upstream, study, credential, &visitor.caller, began).await? {
+            return Err(ServerError::NothingThere);
+        }
     }
     Ok(respond::cookie(cookie))
 }

@@ -279,7 +279,7 @@ mod tests {
     #[test]
     fn a_line_says_who_has_seen_what_and_when() {
         let event = line(AuditStudies::Plain, Who::Named("eva".into()));
-        assert_eq!(event["recorded"], "2026-11-27T18:24:05.678Z");
+        assert_eq!(event["recorded"], "2026-11-27T19:04:05.678Z");
         assert_eq!(event["agent"][0]["who"]["identifier"]["value"], "user:eva");
         assert_eq!(event["agent"][0]["network"]["address"], "192.0.2.7");
         assert_eq!(event["entity"][0]["what"]["identifier"]["value"], "urn:oid:1.2.3");

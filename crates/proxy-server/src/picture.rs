@@ -190,8 +190,26 @@ pub(crate) async fn draw(
     let spec = spec(asked, media_type)?;
     let work = ("draw", subject.key(), asked.kind, spec.clone(), &asked.held);
     let (owner, subject) = (asked.clone(), subject.clone());
-    let drawing = move || async move { draw_alone(&owner, &subject, spec).await };
+    let drawing = move || async move {
+        match drawn_meanwhile(&owner, &subject, media_type).await {
+            Some(answer) => Ok(answer),
+            None => draw_alone(&owner, &subject, spec).await,
+        }
+    };
     Ok(asked.once(&asked.app.together.drawings, &work, drawing).await?.value)
+}
+
+/// What was drawn, for a study, a series or the object itself, since what is kept was looked at.
+async fn drawn_meanwhile(
+    asked: &Arc<Asked>,
+    subject: &Subject,
+    media_type: MediaType,
+) -> Option<Answer> {
+    if !asked.is_more_kept() {
+        return None;
+    }
+    let recalled = recall::of_fresh_image(asked, subject.key(), media_type).await?;
+    Some(Answer { origin: asked.origin(), ..recalled.into_answer(asked, None) })
 }
 
 async fn draw_alone(

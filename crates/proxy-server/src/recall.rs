@@ -92,6 +92,20 @@ pub(crate) async fn of_image(
     of_identity(asked, subject, identity, media_type, Named::IfSeveral).await
 }
 
+/// The same, only if it is fresh.
+pub(crate) async fn of_fresh_image(
+    asked: &Arc<Asked>,
+    subject: SubjectKey,
+    media_type: MediaType,
+) -> Option<Recalled> {
+    if !asked.may_use_cache() {
+        return None;
+    }
+    let identity = identity(asked, &subject, media_type).await?;
+    let recalled = of_identity(asked, subject, identity, media_type, Named::IfSeveral).await?;
+    (recalled.freshness() == Freshness::Fresh).then_some(recalled)
+}
+
 /// The answer to a request of which something is kept that is too old, where the archive knows it again and
 /// says that it has not changed.
 pub(crate) async fn found_unchanged(asked: &Arc<Asked>) -> Option<Answer> {

@@ -16,7 +16,7 @@ use wadors_client::{Caller, UpstreamError};
 use super::credential::Credential;
 use crate::cache::{Began, Digest, Moment, Outer, Place, Tier};
 use crate::config::Config;
-use crate::flight::Flights;
+use crate::flight::{Died, Flights, Landed};
 use crate::upstream::Upstream;
 
 /// What proofs may take in memory: some 30 000.
@@ -31,7 +31,16 @@ pub(crate) struct Proofs {
     ttl: Duration,
     grace: Duration,
     /// The archive is asked once for who wants several things at once.
-    asking: Flights<Digest, Result<bool, UpstreamError>>,
+    asking: Flights<Digest, Answer>,
+}
+
+/// What an archive says of a caller and a study.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Answer {
+    Shown,
+    Hidden,
+    /// It cannot be asked.
+    None,
 }
 
 /// That the archive has shown a study.
@@ -75,36 +84,85 @@ impl Proofs {
 
     /// Whether the archive shows a study to a caller, by its word: now, or lately where it cannot be asked.
     pub(crate) async fn ask(
-        &self,
+        self: &Arc<Self>,
         upstream: &Arc<Upstream>,
         study: &Uid,
         credential: &Credential,
         caller: &Caller,
         began: Began,
     ) -> bool {
-        let group = upstream.realm.groups(study).index;
-        let place = place(&group, credential);
-        let (archive, uid, who) = (upstream.clone(), study.clone(), caller.clone());
-        let ask = move || async move { archive.client.has_study(&uid, &who).await };
-        let asking = self.asking.share(place.key, ask);
+        let place = place(&upstream.realm.groups(study).index, credential);
+        // A task, since what the archive says is noted also where nobody waits for it any more.
+        let asking =
+            self.clone().ask_once(upstream.clone(), study.clone(), caller.clone(), place, began);
+        let asked = tokio::spawn(asking);
         let answer = if self.is_within_grace(&place).await {
             // Who was shown it lately does not wait for an archive that hangs.
-            let Ok(answer) = tokio::time::timeout(HASTE, asking).await else { return true };
+            let Ok(answer) = tokio::time::timeout(HASTE, asked).await else { return true };
             answer
         } else {
-            asking.await
+            asked.await
         };
-        match answer.map(|landed| landed.value) {
-            Ok(Ok(true)) => {
-                self.give(&group, credential, began).await;
-                true
+        match answer {
+            Ok(Ok(Landed { value: Answer::Shown, .. })) => true,
+            Ok(Ok(Landed { value: Answer::None, .. })) => self.is_within_grace(&place).await,
+            Ok(Ok(Landed { value: Answer::Hidden, .. }) | Err(Died)) | Err(_) => false,
+        }
+    }
+
+    async fn ask_once(
+        self: Arc<Self>,
+        upstream: Arc<Upstream>,
+        study: Uid,
+        caller: Caller,
+        place: Place,
+        began: Began,
+    ) -> Result<Landed<Answer>, Died> {
+        let proofs = self.clone();
+        let ask = move || async move {
+            let said = upstream.client.has_study(&study, &caller).await;
+            proofs.note(&said, &place, began).await
+        };
+        self.asking.share(place.key, ask).await
+    }
+
+    /// The same, with what the archive says where it refuses; for what is asked for once.
+    ///
+    /// # Errors
+    /// What the archive says.
+    pub(crate) async fn check(
+        &self,
+        upstream: &Upstream,
+        study: &Uid,
+        credential: &Credential,
+        caller: &Caller,
+        began: Began,
+    ) -> Result<bool, UpstreamError> {
+        let place = place(&upstream.realm.groups(study).index, credential);
+        let said = upstream.client.has_study(study, caller).await;
+        match self.note(&said, &place, began).await {
+            Answer::None if self.is_within_grace(&place).await => Ok(true),
+            _ => said,
+        }
+    }
+
+    async fn note(
+        &self,
+        said: &Result<bool, UpstreamError>,
+        place: &Place,
+        began: Began,
+    ) -> Answer {
+        match said {
+            Ok(true) => {
+                self.give_at(place, began).await;
+                Answer::Shown
             }
-            Ok(Err(error)) if error.is_transient() || error.status().is_some_and(|s| s >= 500) => {
-                self.is_within_grace(&place).await
+            Err(error) if error.is_transient() || error.status().is_some_and(|s| s >= 500) => {
+                Answer::None
             }
-            Ok(Ok(false) | Err(_)) | Err(_) => {
-                self.take_back(&group, credential, began).await;
-                false
+            Ok(false) | Err(_) => {
+                self.take_back_at(place, began).await;
+                Answer::Hidden
             }
         }
     }
@@ -116,21 +174,27 @@ impl Proofs {
 
     /// The archive has shown something of a study.
     pub(crate) async fn give(&self, study: &Digest, credential: &Credential, began: Began) {
-        let place = place(study, credential);
+        self.give_at(&place(study, credential), began).await;
+    }
+
+    async fn give_at(&self, place: &Place, began: Began) {
         let now = Moment::now();
-        let last = self.kept.get(&place).await.map(|(proof, _)| proof.written);
+        let last = self.kept.get(place).await.map(|(proof, _)| proof.written);
         let is_written = |last: Moment| last.age(now).is_some_and(|age| age < self.grace / 4);
         match last.filter(|last| is_written(*last)) {
-            Some(written) => self.kept.put_in_memory(&place, began, Proof { given: now, written }),
-            None => self.kept.put(&place, began, Proof { given: now, written: now }),
+            Some(written) => self.kept.put_in_memory(place, began, Proof { given: now, written }),
+            None => self.kept.put(place, began, Proof { given: now, written: now }),
         }
     }
 
     /// The archive no longer shows it.
     pub(crate) async fn take_back(&self, study: &Digest, credential: &Credential, began: Began) {
-        let place = place(study, credential);
-        if self.kept.get(&place).await.is_some() {
-            self.kept.put(&place, began, Proof { given: Moment::never(), written: Moment::now() });
+        self.take_back_at(&place(study, credential), began).await;
+    }
+
+    async fn take_back_at(&self, place: &Place, began: Began) {
+        if self.kept.get(place).await.is_some() {
+            self.kept.put(place, began, Proof { given: Moment::never(), written: Moment::now() });
         }
     }
 }

@@ -50,7 +50,7 @@ const PATIENCE: Duration = Duration::from_micros(1500);
 pub(crate) struct Cache {
     pub(crate) terms: Terms,
     /// Who may see what of it.
-    pub(crate) proofs: Proofs,
+    pub(crate) proofs: Arc<Proofs>,
     standings: Tier<Standing>,
     identities: Tier<Identity>,
     sources: Tier<EncodedFrame>,
@@ -110,7 +110,11 @@ impl Cache {
         let sources_outside = Outer::new(source_disk.clone(), None);
         Ok(Self {
             terms: Terms::new(config),
-            proofs: Proofs::new(config, Outer::new(disk.clone(), None), forgotten.clone()),
+            proofs: Arc::new(Proofs::new(
+                config,
+                Outer::new(disk.clone(), None),
+                forgotten.clone(),
+            )),
             standings: Tier::new(memory / 16, pictures_outside.clone(), forgotten.clone()),
             identities: Tier::new(memory / 8, pictures_outside.clone(), forgotten.clone()),
             sources: Tier::new(memory / 16 * 5, sources_outside, forgotten.clone()),
