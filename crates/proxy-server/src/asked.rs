@@ -165,6 +165,14 @@ impl Asked {
         self.may_keep() && self.is_proved()
     }
 
+    /// The same, with a proof that was given since it was looked up.
+    pub(crate) async fn may_use_cache_by_now(&self) -> bool {
+        if !self.is_proved() {
+            self.look_up_proof().await;
+        }
+        self.may_use_cache()
+    }
+
     /// Whether it is known that who asks may see the study.
     pub(crate) fn is_proved(&self) -> bool {
         match self.visitor.right {

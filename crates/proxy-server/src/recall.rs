@@ -80,7 +80,7 @@ pub(crate) async fn of_image(
     subject: SubjectKey,
     media_type: MediaType,
 ) -> Option<Recalled> {
-    if !asked.may_use_cache() {
+    if !asked.may_use_cache_by_now().await {
         return None;
     }
     let identity = identity(asked, &subject, media_type).await?;
@@ -98,7 +98,7 @@ pub(crate) async fn of_fresh_image(
     subject: SubjectKey,
     media_type: MediaType,
 ) -> Option<Recalled> {
-    if !asked.may_use_cache() {
+    if !asked.may_use_cache_by_now().await {
         return None;
     }
     let identity = identity(asked, &subject, media_type).await?;

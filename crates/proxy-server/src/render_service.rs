@@ -150,7 +150,7 @@ pub(crate) async fn together(asked: &Arc<Asked>) -> Result<Landed<Answered>, Ser
 
 /// What others had kept since what is kept was looked at.
 async fn kept_meanwhile(asked: &Arc<Asked>) -> Option<Answer> {
-    if !asked.may_use_cache() || !asked.is_more_kept() {
+    if !asked.is_more_kept() || !asked.may_use_cache_by_now().await {
         return None;
     }
     let kept = recall::answer(asked).await?;
