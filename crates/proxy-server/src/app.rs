@@ -225,7 +225,12 @@ impl App {
 }
 
 /// One request from a client, whatever comes of it.
-async fn answer(app: Arc<App>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
+async fn answer(
+    app: Arc<App>,
+    mut request: Request<Incoming>,
+    client: SocketAddr,
+) -> Response<Body> {
+    head::join_cookies(request.headers_mut());
     let origin = request.headers().get(header::ORIGIN).cloned();
     let is_head = request.method() == Method::HEAD;
     let address = forwarded::client_address(request.headers(), client, &app.config);

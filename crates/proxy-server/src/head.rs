@@ -1,8 +1,9 @@
-//! How large the head of a request may be.
+//! The head of a request: how large it may be, and one spelling of its cookies.
 //!
 //! hyper's own limits lie above these and end a connection with a bare status; these say what is wrong.
 
-use http::Request;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue, Request};
 
 use crate::error::ServerError;
 use crate::respond::{self, Body};
@@ -53,9 +54,38 @@ fn check<B>(request: &Request<B>) -> Result<(), HeadError> {
     Ok(())
 }
 
+/// Browsers split their cookies into fields over HTTP/2; a server that speaks HTTP/1.1 is to see one (RFC 9113
+/// §8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let fields: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if fields.len() < 2 {
+        return;
+    }
+    // Joined values of fields are one.
+    if let Ok(mut joined) = HeaderValue::from_bytes(&fields.join(&b"; "[..])) {
+        joined.set_sensitive(true);
+        headers.insert(COOKIE, joined);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cookies_become_one_field() {
+        let mut headers = HeaderMap::new();
+        join_cookies(&mut headers);
+        assert!(headers.is_empty());
+        for cookie in ["a=1", "b=\"2\"; c", "d=3"] {
+            headers.append(COOKIE, cookie.parse().unwrap());
+            headers.append("x", cookie.parse().unwrap());
+        }
+        join_cookies(&mut headers);
+        let cookies: Vec<_> = headers.get_all(COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; b=\"2\"; c; d=3"]);
+        assert_eq!(headers.get_all("x").iter().count(), 3);
+    }
 
     #[test]
     fn each_limit_is_the_last_that_passes() {

@@ -1,5 +1,7 @@
 //! What somebody without a right may try, and what it must not get him.
 
+use std::time::Duration;
+
 use http::Method;
 use lightbox_tests::door::{Door, Mode, Shown, assert_shows_nothing, mine, shows, theirs};
 use lightbox_tests::{Place, Proxy, Reply, client, closed_port, places, raw_exchange};
@@ -130,6 +132,46 @@ async fn other_methods_on_a_picture_show_nothing() {
             let all = format!("{:?}{}", reply.headers, reply.text());
             assert!(!all.contains("zzzzzzzz"), "{mode:?}: {all}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_http_2_the_same_is_asked_and_cookies_in_pieces_are_one() {
+    // It sets up the cryptography that the other one needs, too.
+    let _http1 = client();
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
+    let http2 = http2.timeout(Duration::from_secs(30)).build().unwrap();
+    for mode in LOCKED {
+        let (door, shown, _) = kept(mode, &[]).await;
+        let get = async |headers: &[(&str, &str)]| {
+            let request = http2.get(format!("{}{}", door.proxy.url(), picture()));
+            let request = headers.iter().fold(request, |request, (n, v)| request.header(*n, *v));
+            let answer = request.send().await.unwrap();
+            assert_eq!(answer.version(), http::Version::HTTP_2);
+            Reply::read(answer).await
+        };
+        for (who, refusal) in outsiders(mode) {
+            let authorization = door.authorization(who);
+            let headers: Vec<_> =
+                authorization.iter().map(|value| ("authorization", &**value)).collect();
+            let reply = get(&headers).await;
+            assert_eq!(reply.status(), refusal, "{mode:?}, {who:?}");
+            assert_shows_nothing("over HTTP/2", &reply, &[&shown]);
+        }
+        let right = door.authorization(Shown::Right).unwrap();
+        let calls = door.archive.between().calls();
+        let reply = get(&[("authorization", &right)]).await;
+        assert_eq!((reply.status(), &reply.body), (200, &shown.body), "{mode:?}");
+        assert_eq!(door.archive.between().calls(), calls, "{mode:?}: it is a hit");
+        let cookie = door.cookie(Shown::Right, &mine()).await.0.unwrap();
+        let reply = get(&[("cookie", "a=1"), ("cookie", &cookie), ("cookie", "b=2")]).await;
+        assert_eq!((reply.status(), &reply.body), (200, &shown.body), "{mode:?}");
+        if mode == Mode::Caller {
+            let last = door.archive.between().received().pop().unwrap();
+            let cookies: Vec<_> = last.headers.get_all("cookie").iter().collect();
+            assert_eq!(cookies, ["a=1; b=2"], "as HTTP/1.1 has them");
+        }
+        door.assert_nothing_of_ours_went_on();
     }
 }
 

@@ -49,3 +49,24 @@ async fn urls_that_python_signs_as_it_says_are_good() {
     assert_eq!(proxy.get(signed).await.status(), 200);
     assert_eq!(proxy.get(&signed.replace("32%2C32", "33%2C33")).await.status(), 403);
 }
+
+#[test]
+fn every_threat_names_tests_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = page();
+    let table = page.split("## Threats").nth(1).unwrap().split("\n\n").nth(1).unwrap();
+    let rows: Vec<&str> = table.lines().skip(2).collect();
+    assert!(rows.len() > 10);
+    for row in rows {
+        let shown_by = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let mut source = String::new();
+        for quoted in shown_by.split('`').skip(1).step_by(2) {
+            if quoted.ends_with(".rs") {
+                source = std::fs::read_to_string(root.join(quoted)).expect(quoted);
+            } else {
+                assert!(source.contains(&format!("fn {quoted}(")), "{quoted} in {row}");
+            }
+        }
+        assert!(!source.is_empty(), "no test shows it: {row}");
+    }
+}
