@@ -155,6 +155,13 @@ async fn a_signature_must_be_the_issuers() {
             door.key.token_under(&json!({"alg": "ES384", "kid": "one"}), &claims)
         }),
         ("RS256", door.key.token_under(&json!({"alg": "RS256", "kid": "one"}), &claims)),
+        (
+            "an extension that nobody here knows",
+            door.key.token_under(
+                &json!({"alg": "ES256", "kid": "one", "crit": ["b64"], "b64": true}),
+                &claims,
+            ),
+        ),
         ("es256", door.key.token_under(&json!({"alg": "es256", "kid": "one"}), &claims)),
         ("no algorithm", door.key.token_under(&json!({"kid": "one"}), &claims)),
         ("none", format!("{}.", unsigned(&json!({"alg": "none", "kid": "one"}), &claims))),

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use dicomweb_types::Uid;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -108,6 +110,9 @@ impl Oidc {
         let header = decode_header(token).map_err(|_| AccessError::BadToken("it is no JWT"))?;
         if !ALGORITHMS.contains(&header.alg) {
             return Err(AccessError::BadToken("it is signed by an algorithm that is not taken"));
+        }
+        if names_extensions(token) {
+            return Err(AccessError::BadToken("it asks for extensions that are not known here"));
         }
         let key = self.key(header.kid.as_deref(), header.alg).await?;
         let claims = self.claims(token, &key, header.alg)?;
@@ -269,6 +274,13 @@ fn token_of(headers: &HeaderMap) -> Result<&str, AccessError> {
     } else {
         Ok(token.trim())
     }
+}
+
+/// Whether its header says that it is not to be taken without knowing more (`crit`, RFC 7515 §4.1.11).
+fn names_extensions(token: &str) -> bool {
+    let header = token.split('.').next().unwrap_or_default();
+    let header = BASE64.decode(header).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    header.is_none_or(|header: Value| header.get("crit").is_some())
 }
 
 /// The key that a token names; the only one that suits where it names none.
