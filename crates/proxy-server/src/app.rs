@@ -253,7 +253,7 @@ async fn answer(
 /// to who is known to be allowed to see it.
 fn at_the_door(app: &App, request: &Request<Incoming>) -> Option<Response<Body>> {
     if cors::is_preflight(request) {
-        return Some(respond::no_content(app.config.cors_origins.preflight()));
+        return Some(respond::no_content(app.config.cors_origins.preflight(request.headers())));
     }
     let headers = request.headers();
     let admit = |shows: &Shows| {
@@ -310,6 +310,10 @@ async fn dispatch(
     request: Request<Incoming>,
     client: SocketAddr,
 ) -> Result<Response<Body>, Refused> {
+    // One shows what was sent, our credentials too, the other asks for a tunnel.
+    if matches!(*request.method(), Method::TRACE | Method::CONNECT) {
+        return Err(ServerError::Method.into());
+    }
     if page::is_asked_for(&request) {
         app.access.admit_to_page(request.headers()).await?;
         return Ok(app.page.answer());
@@ -369,6 +373,7 @@ async fn rendering(
         Ok(outcome) => respond::outcome(outcome, &parts.headers),
         // What we do not render: an archive that does is not to be masked.
         Err(error) if resource.kind == Kind::Rendered && error.is_no_picture() => {
+            app.access.stays_within(upstream, &visitor, &resource.scope).await?;
             let (path, whole) = (resource.path(), (parts, body));
             match passthrough::forward(app, upstream, &path, visitor.clone(), whole, client).await {
                 Ok(theirs) if theirs.status().is_success() => theirs,

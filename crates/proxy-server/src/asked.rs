@@ -207,10 +207,15 @@ impl Asked {
     /// fetched by another's right. An archive that looks at the object's own UID only would show it in any
     /// study: then it proves nothing, and nothing of it is kept.
     async fn has_opened(&self, opened: &Landed<Arc<Opened>>) -> Result<(), ServerError> {
-        let Some(study) = opened.value.study() else { return Ok(()) };
-        if study != *self.scope.study() {
+        let is_misplaced = match opened.value.study() {
+            Some(study) => study != *self.scope.study(),
+            // It says nothing: what is kept for those who see some studies only must.
+            None if self.app.access.may_limit() => true,
+            None => return Ok(()),
+        };
+        if is_misplaced {
             self.is_misplaced.store(true, Relaxed);
-            let is_limited = matches!(self.visitor.right, Right::Studies(_));
+            let is_limited = self.visitor.limit().is_some();
             return if is_limited { Err(ServerError::NothingThere) } else { Ok(()) };
         }
         let is_own = !opened.followed || !self.is_proved();

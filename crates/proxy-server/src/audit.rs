@@ -64,6 +64,7 @@ impl Disclosure {
 
     /// Of a request that passes through, as far as its path tells.
     pub(crate) fn of_passing(method: &Method, below: &str, who: Who) -> Self {
+        let below = percent_encoding::percent_decode_str(below).decode_utf8_lossy();
         let mut segments = below.split('/').filter(|segment| !segment.is_empty());
         let study: Option<Uid> = match segments.next() {
             Some("studies") => segments.next().and_then(|uid| uid.parse().ok()),
@@ -72,7 +73,7 @@ impl Disclosure {
         let last = below.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
         let action = match *method {
             Method::DELETE => Action::Delete,
-            Method::GET | Method::HEAD => match last {
+            Method::GET | Method::HEAD | Method::OPTIONS => match last {
                 "studies" | "series" | "instances" => Action::Search,
                 _ => Action::Read,
             },
@@ -305,6 +306,7 @@ mod tests {
         assert_eq!(of(Method::GET, "/studies/1.2/series"), ("search", true));
         assert_eq!(of(Method::GET, "/studies/1.2/metadata"), ("metadata", true));
         assert_eq!(of(Method::GET, "/studies/1.2/series/3/instances/4/frames/1"), ("frames", true));
+        assert_eq!(of(Method::GET, "/%73tudies/1%2E2/%6Detadata"), ("metadata", true));
         assert_eq!(of(Method::GET, "/studies/1.2"), ("objects", true));
         assert_eq!(of(Method::POST, "/studies"), ("stored", false));
         assert_eq!(of(Method::DELETE, "/studies/1.2"), ("deleted", true));

@@ -46,7 +46,7 @@ impl Change {
 }
 
 /// The study that a path begins with.
-fn study_of(below: &str) -> Option<Uid> {
+pub(crate) fn study_of(below: &str) -> Option<Uid> {
     let path = percent_encoding::percent_decode_str(below).decode_utf8().ok()?;
     let mut segments = path.split('/').filter(|segment| !segment.is_empty());
     let is_study = segments.next()? == "studies";

@@ -1,7 +1,8 @@
 //! Cross-origin resource sharing (the Fetch standard): viewers are rarely served from our origin.
 //!
 //! Preflights are answered here, since archives mostly answer them with 404 and they carry no
-//! credentials. An answer that already allows its origin (the archive did it) is left as it is.
+//! credentials. Of what passes through, the archive's own leave is replaced by ours: it does not know who
+//! may use what stands here.
 
 use std::str::FromStr;
 
@@ -30,8 +31,8 @@ impl Origins {
     pub(crate) fn allow(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         let policy = HeaderValue::from_static(self.resource_policy(origin));
         headers.entry(RESOURCE_POLICY).or_insert(policy);
-        if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
-            return;
+        for name in ALLOWED_BY_OTHERS {
+            headers.remove(name);
         }
         match self {
             Self::Any => {
@@ -70,13 +71,13 @@ impl Origins {
     }
 
     /// The headers of the answer to a preflight; [`Origins::allow`] adds the origin.
-    pub(crate) fn preflight(&self) -> HeaderMap {
+    pub(crate) fn preflight(&self, request: &HeaderMap) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if *self != Self::Listed(Vec::new()) {
             headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
             headers.insert(
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
-                HeaderValue::from_static(REQUEST_HEADERS),
+                asked_for(request).unwrap_or(HeaderValue::from_static(REQUEST_HEADERS)),
             );
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
         }
@@ -90,6 +91,24 @@ pub(crate) fn is_preflight<B>(request: &Request<B>) -> bool {
         && request.headers().contains_key(header::ORIGIN)
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
+
+/// What is usual, and what else a page wants to send, if these are names.
+fn asked_for(request: &HeaderMap) -> Option<HeaderValue> {
+    let wanted = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS)?.to_str().ok()?;
+    let is_usual = |name: &str| REQUEST_HEADERS.split(", ").any(|n| n.eq_ignore_ascii_case(name));
+    let others = wanted.split(',').map(str::trim).filter(|name| !is_usual(name));
+    let names: Option<Vec<HeaderName>> =
+        others.filter(|name| !name.is_empty()).map(|name| name.parse().ok()).collect();
+    let all = names?.iter().fold(REQUEST_HEADERS.to_owned(), |all, name| format!("{all}, {name}"));
+    HeaderValue::from_str(&all).ok()
+}
+
+/// What an archive may say of this.
+const ALLOWED_BY_OTHERS: [HeaderName; 3] = [
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+];
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
@@ -161,15 +180,27 @@ mod tests {
     }
 
     #[test]
-    fn what_the_archive_allowed_is_not_doubled() {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("https://a.example"),
-        );
-        Origins::Any.allow(None, &mut headers);
-        assert_eq!(headers["access-control-allow-origin"], "https://a.example");
-        assert_eq!(headers.len(), 2, "and the policy for embedding");
+    fn what_the_archive_allows_gives_way_to_ours() {
+        let of = |ours: &str, theirs: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for origin in theirs {
+                let origin = HeaderValue::from_static(origin);
+                headers.append(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+                let yes = HeaderValue::from_static("true");
+                headers.append(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+            }
+            let viewer = HeaderValue::from_static("https://viewer.example");
+            ours.parse::<Origins>().unwrap().allow(Some(&viewer), &mut headers);
+            let all = |name| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
+            let allowed = all(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+            (allowed, all(header::ACCESS_CONTROL_ALLOW_CREDENTIALS).len())
+        };
+        let evil = ["https://evil.example", "https://evil.example"];
+        assert_eq!(of("*", &evil), (vec![HeaderValue::from_static("*")], 0));
+        let viewer = vec![HeaderValue::from_static("https://viewer.example")];
+        assert_eq!(of("https://viewer.example", &["*"]), (viewer, 1));
+        assert_eq!(of("https://other.example", &["*"]), (Vec::new(), 0));
+        assert_eq!(of("", &["*"]), (Vec::new(), 0));
     }
 
     #[test]
@@ -189,11 +220,25 @@ mod tests {
 
     #[test]
     fn preflights_name_authorization() {
-        let headers = Origins::Any.preflight();
+        let headers = Origins::Any.preflight(&HeaderMap::new());
         for name in ["Accept", "Authorization", "Content-Type", "Range", "If-None-Match"] {
             assert!(headers["access-control-allow-headers"].to_str().unwrap().contains(name));
         }
-        assert!(Origins::Listed(Vec::new()).preflight().is_empty());
+        assert!(Origins::Listed(Vec::new()).preflight(&HeaderMap::new()).is_empty());
+    }
+
+    #[test]
+    fn preflights_allow_what_a_page_wants_to_send() {
+        let of = |wanted: &'static str| {
+            let mut request = HeaderMap::new();
+            let wanted = HeaderValue::from_static(wanted);
+            request.insert(header::ACCESS_CONTROL_REQUEST_HEADERS, wanted);
+            let allowed = Origins::Any.preflight(&request);
+            allowed["access-control-allow-headers"].to_str().unwrap().to_owned()
+        };
+        assert_eq!(of("accept,range"), REQUEST_HEADERS);
+        assert_eq!(of("if-range, x-portal"), format!("{REQUEST_HEADERS}, if-range, x-portal"));
+        assert_eq!(of("x portal"), REQUEST_HEADERS);
     }
 
     #[test]

@@ -154,10 +154,11 @@ impl ServerError {
         }
     }
 
-    /// The same for who does not ask by his own right: what an archive hides from us is not told from what it
+    /// As it is told to who does not ask by his own right: what an archive hides from us is not told from what it
     /// does not have.
     pub(crate) fn hidden_by(self, upstream: &Upstream) -> Self {
-        let is_hidden = matches!(&self, Self::Upstream(error) if error.status() == Some(403));
+        let is_hidden = matches!(&self, Self::Upstream(error)
+            if error.status() == Some(403) || error.is_absent() || *error == UpstreamError::Empty);
         if is_hidden && !upstream.client.forwards_callers() { Self::NothingThere } else { self }
     }
 

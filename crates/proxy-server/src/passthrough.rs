@@ -10,20 +10,23 @@
 //! clients send raw (`"`, `'` in a query, `{`) go on percent-encoded. A request without `Accept` goes
 //! on with `Accept: */*`, which says the same (RFC 9110 §12.5.1).
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use dicomweb_types::Uid;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use render_pool::Class;
 use wadors_client::UpstreamError;
 
-use crate::access::Visitor;
+use crate::access::{self, Right, Visitor};
 use crate::app::App;
 use crate::asked::class_of;
-use crate::changes::{Change, Stored};
+use crate::changes::{self, Change, Stored};
 use crate::config::Config;
 use crate::forwarded::{self, TrustedProxies};
 use crate::overheard::{self, Overheard};
@@ -47,7 +50,7 @@ pub(crate) enum ForwardError {
     #[error("the archive refuses the credentials that this server has for it")]
     Refused,
     /// It exists, perhaps, and is hidden from us: who asks learns no more than of what does not exist.
-    #[error("there is no such thing")]
+    #[error("there is no such study, series or image")]
     Hidden,
     /// Whatever goes over our connection has our rights.
     #[error("this server only reads from the archive: allow_writes is not set")]
@@ -71,10 +74,16 @@ pub(crate) async fn forward(
 ) -> Result<Response<Body>, ForwardError> {
     let archive = &upstream.client;
     let url = archive.url(below, parts.uri.query()).ok_or(ForwardError::Url)?;
-    let limit = Some(app.config.max_request_bytes).filter(|&limit| limit > 0);
-    let body = Upload::new(body, &app.transport, limit)?;
+    let largest = Some(app.config.max_request_bytes).filter(|&largest| largest > 0);
+    let body = Upload::new(body, &app.transport, largest)?;
     let fate = body.fate();
     let mut headers = request_headers(&parts, client, &app.config.trusted_proxies);
+    let limit = visitor.limit().filter(|_| below == "/studies");
+    if limit.is_some() {
+        // What is found is read here.
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/dicom+json"));
+        headers.remove(header::ACCEPT_ENCODING);
+    }
     authorize(upstream, &parts.method, &mut headers).await?;
     let rewrite =
         upstream.rewrite_urls.then(|| rewriting(&app.config, upstream, &headers)).flatten();
@@ -97,21 +106,87 @@ pub(crate) async fn forward(
     })?;
     if !archive.forwards_callers() && answer.status() == StatusCode::UNAUTHORIZED {
         archive.refused(sent.as_ref());
-        if has_our_rights(upstream, &parts.method) {
-            return Err(ForwardError::Refused);
-        }
+        // A challenge that no client can meet.
+        let ours = has_our_rights(upstream, &parts.method);
+        return Err(if ours { ForwardError::Refused } else { ForwardError::Writes });
     }
-    if !archive.forwards_callers()
-        && answer.status() == StatusCode::FORBIDDEN
-        && matches!(parts.method, Method::GET | Method::HEAD)
-    {
+    if !archive.forwards_callers() && hides(&parts.method, answer.status()) {
         return Err(ForwardError::Hidden);
     }
+    is_refused(app, upstream, &visitor, below, answer.status()).await;
     // Who says that nobody waits opens nothing: it makes what it wants itself, at its own pace.
     let is_viewer = class_of(&parts.headers) == Class::Interactive;
     let heard = Heard { app, upstream, method: &parts.method, below, visitor, is_viewer };
-    Ok(response(answer.into(), heard, rewrite))
+    match limit.filter(|_| answer.status().is_success()) {
+        Some(studies) => {
+            let answer = only_theirs(answer, &studies).await?;
+            Ok(response(answer, heard, rewrite))
+        }
+        None => Ok(response(answer.into(), heard, rewrite)),
+    }
 }
+
+/// Whether an archive that we ask by our own right may hide something from us: what it does not have is then
+/// answered alike.
+fn hides(method: &Method, status: StatusCode) -> bool {
+    let is_no = matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE);
+    is_no && matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// What an archive refuses a caller he is no longer shown from what is kept.
+async fn is_refused(
+    app: &App,
+    upstream: &Upstream,
+    visitor: &Visitor,
+    below: &str,
+    status: StatusCode,
+) {
+    let Right::AsTheArchiveSays(credential) = &visitor.right else { return };
+    let Some(study) = changes::study_of(below) else { return };
+    let is_whole = below.trim_matches('/').split('/').count() <= 3;
+    let is_refused = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => true,
+        // Of what lies in it, something else may be missing.
+        StatusCode::NOT_FOUND | StatusCode::GONE => is_whole,
+        _ => false,
+    };
+    if is_refused {
+        let group = upstream.realm.groups(&study).index;
+        app.cache.proofs.take_back(&group, credential, app.cache.now()).await;
+    }
+}
+
+/// The answer to a search across studies, without those that are not theirs, whatever the archive made of the
+/// search.
+async fn only_theirs(
+    answer: reqwest::Response,
+    studies: &BTreeSet<Uid>,
+) -> Result<http::Response<reqwest::Body>, ForwardError> {
+    let (mut parts, mut body) = http::Response::<reqwest::Body>::from(answer).into_parts();
+    let mut found = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ForwardError::NoAnswer(UpstreamError::BrokeOff))?;
+        found.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+        if found.len() > LONGEST_SEARCH {
+            let limit = LONGEST_SEARCH as u64;
+            return Err(ForwardError::NoAnswer(UpstreamError::TooLarge { limit }));
+        }
+    }
+    if !found.is_empty() {
+        let reason = "it is no JSON of a search";
+        let unreadable = ForwardError::NoAnswer(UpstreamError::Malformed { reason });
+        found = access::only_theirs(&found, studies).ok_or(unreadable)?;
+    }
+    // Of the whole, which this no longer is.
+    for name in [header::CONTENT_LENGTH, header::ETAG, header::CONTENT_ENCODING, header::WARNING] {
+        parts.headers.remove(name);
+    }
+    parts.headers.remove("x-total-count");
+    Ok(http::Response::from_parts(parts, reqwest::Body::from(found)))
+}
+
+/// The longest answer to a search for a few studies.
+const LONGEST_SEARCH: usize = 8 << 20;
 
 /// A request, as far as its answer tells us something.
 struct Heard<'a> {
@@ -124,6 +199,12 @@ struct Heard<'a> {
 }
 
 impl Heard<'_> {
+    /// Whether an archive does not know for whom its answer is, and what caches on the way might hand on.
+    fn is_theirs(&self) -> bool {
+        let by_ours = !self.upstream.client.forwards_callers() && !self.visitor.is_anybody();
+        by_ours || self.visitor.within.is_some()
+    }
+
     /// The body of its answer, from which is learned what objects hold and which studies have changed.
     fn listened_to(&self, answer: &http::response::Parts, body: reqwest::Body) -> Body {
         let Self { app, upstream, method, below, is_viewer, .. } = *self;
@@ -197,13 +278,21 @@ fn request_headers(parts: &Parts, client: SocketAddr, proxies: &TrustedProxies) 
     for name in OTHERWISE {
         headers.remove(name);
     }
+    drop_ambiguous(&mut headers);
     let proto = if parts.extensions.get::<OverTls>().is_some() { "https" } else { "http" };
     forwarded::tell(&mut headers, client, host.as_ref(), proto, proxies);
     headers
 }
 
 /// What makes servers take a request for another, or for another's: what was let in is what was asked.
-const OTHERWISE: [&str; 14] = [
+const OTHERWISE: [&str; 21] = [
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-ssl-client-dn",
+    "x-ssl-client-cert",
+    "x-authenticated-user",
+    "x-user",
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
@@ -220,6 +309,15 @@ const OTHERWISE: [&str; 14] = [
     "remote-user",
 ];
 
+/// Names with underscores, which CGI and its like take for those with hyphens: what was taken off would come back.
+fn drop_ambiguous(headers: &mut HeaderMap) {
+    let names: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
 fn response(
     answer: http::Response<reqwest::Body>,
     heard: Heard<'_>,
@@ -231,6 +329,9 @@ fn response(
         // A session of ours, and a challenge that no client can meet.
         parts.headers.remove(header::SET_COOKIE);
         parts.headers.remove(header::WWW_AUTHENTICATE);
+    }
+    if heard.is_theirs() {
+        respond::for_them_alone(&mut parts.headers);
     }
     let mut body = heard.listened_to(&parts, body);
     if let Some(rewrite) = rewrite.filter(|_| can_be_rewritten(&parts)) {

@@ -16,7 +16,7 @@ use crate::conditional::{ETag, Held};
 use crate::error::{Level, ServerError};
 use crate::fingerprint::{self, Told};
 use crate::plan;
-use crate::recall;
+use crate::recall::{self, Aged};
 use crate::remember::{self, Facts};
 use crate::representative::{Candidate, Candidates, Rule};
 use crate::route::FrameList;
@@ -208,7 +208,7 @@ async fn drawn_meanwhile(
     if !asked.is_more_kept() {
         return None;
     }
-    let recalled = recall::of_fresh_image(asked, subject.key(), media_type).await?;
+    let recalled = recall::of_image(asked, subject.key(), media_type, Aged::Left).await?;
     Some(Answer { origin: asked.origin(), ..recalled.into_answer(asked, None) })
 }
 
@@ -566,7 +566,7 @@ async fn draw_candidate_alone(
     let which = candidate.frame.map_or(Which::Representative, Which::Frame);
     let key = SubjectKey { instance: candidate.path.clone(), which, state: None };
     // The archive has been asked what stands for it; what that is drawn from may be known.
-    if let Some(recalled) = recall::of_image(asked, key, media_type).await {
+    if let Some(recalled) = recall::of_image(asked, key, media_type, Aged::Checked).await {
         return Ok(Answer { origin: asked.origin(), ..recalled.into_answer(asked, None) });
     }
     let subject = open_candidate(asked, candidate).await?;

@@ -73,37 +73,34 @@ pub(crate) async fn answer(asked: &Arc<Asked>) -> Option<Recalled> {
     }
 }
 
+/// What becomes of an image that is no longer fresh.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Aged {
+    /// The archive is asked whether it has changed.
+    Checked,
+    /// It is left alone.
+    Left,
+}
+
 /// An image as it is drawn if nobody says more of it, for what it stands for: fresh, or found unchanged by the
 /// archive.
 pub(crate) async fn of_image(
     asked: &Arc<Asked>,
     subject: SubjectKey,
     media_type: MediaType,
+    aged: Aged,
 ) -> Option<Recalled> {
     if !asked.may_use_cache_by_now().await {
         return None;
     }
     let identity = identity(asked, &subject, media_type).await?;
     let checked = asked.app.cache.terms.of_object(identity.checked, Moment::now());
-    let identity = match checked.freshness {
-        Freshness::Fresh => identity,
-        _ => unchanged(asked, &subject, identity).await?,
+    let identity = match (checked.freshness, aged) {
+        (Freshness::Fresh, _) => identity,
+        (_, Aged::Checked) => unchanged(asked, &subject, identity).await?,
+        (_, Aged::Left) => return None,
     };
     of_identity(asked, subject, identity, media_type, Named::IfSeveral).await
-}
-
-/// The same, only if it is fresh.
-pub(crate) async fn of_fresh_image(
-    asked: &Arc<Asked>,
-    subject: SubjectKey,
-    media_type: MediaType,
-) -> Option<Recalled> {
-    if !asked.may_use_cache_by_now().await {
-        return None;
-    }
-    let identity = identity(asked, &subject, media_type).await?;
-    let recalled = of_identity(asked, subject, identity, media_type, Named::IfSeveral).await?;
-    (recalled.freshness() == Freshness::Fresh).then_some(recalled)
 }
 
 /// The answer to a request of which something is kept that is too old, where the archive knows it again and
@@ -224,6 +221,7 @@ async fn of_standing(asked: &Arc<Asked>) -> Option<Recalled> {
             let subject = subject.clone();
             of_identity(asked, subject, identity, media_type, Named::IfSeveral).await?
         }
+        Shown::Card(_) if !asked.prove().await => return None,
         Shown::Card(card) => {
             let answer = picture::draw_card(asked, card.clone(), media_type).await.ok()?;
             Recalled { answer, seen }
@@ -316,6 +314,10 @@ async fn of_identity(
     }
     // The state itself is not kept.
     if state.is_some() {
+        return None;
+    }
+    // Nothing is drawn for who has no right.
+    if !asked.prove().await {
         return None;
     }
     let key = Key::Source { instance: &subject.instance, hash: source };

@@ -105,6 +105,8 @@ fn of_kept(
 /// The long way, in the time that a request may take.
 async fn from_archive(asked: &Arc<Asked>) -> Result<Outcome, ServerError> {
     let story = async {
+        let Asked { app, upstream, visitor, scope, .. } = &**asked;
+        app.access.stays_within(upstream, visitor, scope).await?;
         if let Some(items) = items_of_many(asked).await? {
             return collection::of_items(asked, items).await;
         }

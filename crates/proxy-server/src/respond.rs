@@ -447,6 +447,17 @@ fn challenge(error: &AccessError) -> Option<String> {
     })
 }
 
+/// Of an answer that was let in here: what its origin says of caches does not know of that.
+pub(crate) fn for_them_alone(headers: &mut HeaderMap) {
+    let said = headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
+    let is_kept_by_nobody = said.is_some_and(|said| said.to_ascii_lowercase().contains("no-store"));
+    if !is_kept_by_nobody {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+    headers.remove(header::EXPIRES);
+    headers.append(header::VARY, HeaderValue::from_static("Authorization, Cookie"));
+}
+
 /// A failure with a picture for its body.
 pub(crate) fn with_picture(mut failure: Response<Body>, picture: Picture) -> Response<Body> {
     let headers = failure.headers_mut();
@@ -511,7 +522,7 @@ fn status(error: &ServerError) -> StatusCode {
                 StatusCode::UNAUTHORIZED
             }
             AccessError::NothingToKeep => StatusCode::UNAUTHORIZED,
-            AccessError::NoKeys => StatusCode::SERVICE_UNAVAILABLE,
+            AccessError::NoKeys | AccessError::Busy => StatusCode::SERVICE_UNAVAILABLE,
             AccessError::Archive(error) => upstream_status(error),
             AccessError::Signature
             | AccessError::SignedForCaller

@@ -55,7 +55,7 @@ impl Client {
     }
 
     /// Whether a series, or an instance, lies in a study, by what the archive says of the object itself: some
-    /// answer for the last UID of a path whatever stands before it. By our own right.
+    /// answer for the last UID of a path whatever stands before it.
     ///
     /// # Errors
     /// What the archive, or the way to it, did wrong: [`UpstreamError`].
@@ -64,6 +64,7 @@ impl Client {
         study: &Uid,
         series: Option<&Uid>,
         instance: Option<&Uid>,
+        caller: &Caller,
     ) -> Result<bool, UpstreamError> {
         let (keyword, uid, key, below) = match (series, instance) {
             (_, Some(instance)) => {
@@ -80,8 +81,8 @@ impl Client {
         };
         let text = uid.to_string();
         let fields = [tags::STUDY_INSTANCE_UID, tags::SERIES_INSTANCE_UID, key];
-        let (matching, nobody) = ([(keyword, text.as_str())], Caller::anonymous());
-        let search = Search::new(self, path, &matching, &fields, &nobody);
+        let matching = [(keyword, text.as_str())];
+        let search = Search::new(self, path, &matching, &fields, caller);
         let (found, _) = Search { page: 2, ..search }.page(0).await?;
         let is_it = |said: &Metadata| {
             let of = |tag| self::uid(said, tag);
@@ -108,7 +109,7 @@ impl Client {
     ) -> Result<(), UpstreamError> {
         let path = format!("studies/{study}/series");
         let search = Search::new(self, path, &[], fields, caller);
-        search.to_its_end(tags::SERIES_INSTANCE_UID, found).await
+        search.to_its_end(tags::SERIES_INSTANCE_UID, &mut only_of(study, found)).await
     }
 
     /// The same of the instances of a series.
@@ -124,7 +125,20 @@ impl Client {
     ) -> Result<(), UpstreamError> {
         let path = format!("{series}/instances");
         let search = Search::new(self, path, &[], fields, caller);
-        search.to_its_end(tags::SOP_INSTANCE_UID, found).await
+        search.to_its_end(tags::SOP_INSTANCE_UID, &mut only_of(&series.study, found)).await
+    }
+}
+
+/// Leaves out what says itself that it lies in another study: some archives look at the last UID of a path alone.
+fn only_of<'a>(
+    study: &'a Uid,
+    found: &'a mut (dyn FnMut(Uid, Metadata) + Send),
+) -> impl FnMut(Uid, Metadata) + Send + 'a {
+    move |uid, said| {
+        let other = self::uid(&said, tags::STUDY_INSTANCE_UID).filter(|other| other != study);
+        if other.is_none() {
+            found(uid, said);
+        }
     }
 }
 

@@ -19,11 +19,19 @@ use super::{AccessError, Who};
 /// bcrypt is slow by design: more at once would leave nothing for pictures.
 const AT_ONCE: usize = 2;
 
+/// So many may wait for that.
+const WAITING: usize = 32;
+
+/// bcrypt reads no more of a password.
+const LONGEST: usize = 72;
+
 pub(super) struct Users {
     file: PathBuf,
     read: Mutex<Read>,
     verified: Verified<Arc<str>>,
     turns: Semaphore,
+    /// Places of those who are checked or wait for it.
+    places: Semaphore,
 }
 
 struct Read {
@@ -37,7 +45,13 @@ impl Users {
     pub(super) fn open(file: PathBuf, remembered: Duration) -> Result<Self, String> {
         let users = Arc::new(read(&file)?);
         let read = Mutex::new(Read { users, changed: version(&file) });
-        Ok(Self { file, read, verified: Verified::new(remembered), turns: Semaphore::new(AT_ONCE) })
+        Ok(Self {
+            file,
+            read,
+            verified: Verified::new(remembered),
+            turns: Semaphore::new(AT_ONCE),
+            places: Semaphore::new(AT_ONCE + WAITING),
+        })
     }
 
     /// Who was verified a moment ago.
@@ -55,6 +69,7 @@ impl Users {
         // A name that is not there takes as long as one that is.
         let hash = users.get(&name).or_else(|| costliest(&users)).ok_or(AccessError::Password)?;
         let hash = hash.clone();
+        let _place = self.places.try_acquire().map_err(|_| AccessError::Busy)?;
         let _turn = self.turns.acquire().await.map_err(|_| AccessError::Password)?;
         let fits =
             tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
@@ -68,15 +83,16 @@ impl Users {
         }
     }
 
-    /// The users of the file as it is now; those of before where it cannot be read.
+    /// The users of the file as it is now: nobody where it cannot be read, none of a line that is not one.
     fn current(&self) -> Arc<HashMap<String, String>> {
         let mut last = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let now = version(&self.file);
         if now != last.changed {
-            match read(&self.file) {
-                Ok(users) => *last = Read { users: Arc::new(users), changed: now },
-                Err(error) => tracing::warn!(%error, "access_users: the users of before stay"),
+            let (users, error) = read_what_can_be(&self.file);
+            if let Some(error) = error {
+                tracing::error!(%error, "access_users: not all of it can be read");
             }
+            *last = Read { users: Arc::new(users), changed: now };
         }
         last.users.clone()
     }
@@ -88,18 +104,32 @@ fn version(file: &Path) -> Option<(SystemTime, u64)> {
 }
 
 fn read(file: &Path) -> Result<HashMap<String, String>, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
+    let (users, error) = read_what_can_be(file);
+    error.map_or(Ok(users), Err)
+}
+
+/// The users that are there, and what is wrong with the rest.
+fn read_what_can_be(file: &Path) -> (HashMap<String, String>, Option<String>) {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) => return (HashMap::new(), Some(error.to_string())),
+    };
     let lines =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let users = lines.map(|line| match line.split_once(':') {
-        Some((name, hash)) if is_bcrypt(hash) && !name.is_empty() => {
-            Ok((name.to_owned(), hash.to_owned()))
+    let (mut users, mut error) = (HashMap::new(), None);
+    for line in lines {
+        match line.split_once(':') {
+            Some((name, hash)) if is_bcrypt(hash) && !name.is_empty() => {
+                users.insert(name.to_owned(), hash.to_owned());
+            }
+            _ => error = Some(NO_USERS.to_owned()),
         }
-        _ => Err("must hold lines NAME:HASH with hashes of bcrypt, as htpasswd -B writes them"
-            .to_owned()),
-    });
-    users.collect()
+    }
+    (users, error)
 }
+
+const NO_USERS: &str =
+    "must hold lines NAME:HASH with hashes of bcrypt, as htpasswd -B writes them";
 
 /// The hash that takes longest to check: `$2y$COST$…`.
 fn costliest(users: &HashMap<String, String>) -> Option<&String> {
@@ -119,7 +149,7 @@ fn said(headers: &HeaderMap) -> Option<(String, String)> {
         return None;
     }
     let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (name, password) = text.split_once(':')?;
+    let (name, password) = text.split_once(':').filter(|(_, p)| p.len() <= LONGEST)?;
     Some((name.to_owned(), password.to_owned()))
 }
 
@@ -148,10 +178,18 @@ mod tests {
             assert_eq!(users.verify(&shown(name, password)).await, Err(AccessError::Password));
         }
         assert_eq!(users.verify(&HeaderMap::new()).await, Err(AccessError::Password));
+        let long = format!("{}x", "a".repeat(LONGEST));
+        std::fs::write(&file, line("eva", &long[..LONGEST])).unwrap();
+        assert!(users.verify(&shown("eva", &long[..LONGEST])).await.is_ok());
+        assert_eq!(users.verify(&shown("eva", &long)).await, Err(AccessError::Password));
         std::fs::write(&file, line("adam", "another one")).unwrap();
         assert!(users.verify(&shown("adam", "another one")).await.is_ok());
-        std::fs::write(&file, "nonsense").unwrap();
-        assert!(users.verify(&shown("adam", "another one")).await.is_ok());
+        // A line that is none takes nobody along, and lets nobody stay who is no longer there.
+        std::fs::write(&file, format!("nonsense\n{}", line("lea", "new"))).unwrap();
+        assert!(users.verify(&shown("lea", "new")).await.is_ok());
+        assert!(!users.current().contains_key("adam"));
+        std::fs::remove_file(&file).unwrap();
+        assert!(users.current().is_empty());
     }
 
     #[test]

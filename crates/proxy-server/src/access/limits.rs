@@ -7,22 +7,26 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use dicomweb_types::Uid;
 use http::request::Parts;
 use lru::LruCache;
-use wadors_client::UpstreamError;
+use serde_json::Value;
+use wadors_client::{Caller, UpstreamError};
 
 use super::{AccessError, is_reading};
 use crate::cache::Digest;
-use crate::route::Target;
+use crate::route::{Scope, Target};
 use crate::upstream::Upstream;
 
 /// Series and objects that are remembered as lying in their study; some 150 bytes each.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+/// Objects may be moved: the archive is asked again after so long, if it can be.
+const GOOD_FOR: Duration = Duration::from_secs(600);
 
 pub(super) struct Limits {
-    in_place: Mutex<LruCache<Digest, ()>>,
+    in_place: Mutex<LruCache<Digest, Instant>>,
 }
 
 impl Default for Limits {
@@ -33,7 +37,7 @@ impl Default for Limits {
 
 /// A path in a study, read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Within {
+pub(super) struct Within {
     study: Uid,
     series: Option<Uid>,
     instance: Option<Uid>,
@@ -48,11 +52,12 @@ impl Limits {
         &self,
         upstream: &Upstream,
         studies: &BTreeSet<Uid>,
+        caller: &Caller,
         target: &Target,
         request: &Parts,
     ) -> Result<(), AccessError> {
         let below = match target {
-            // The object itself is looked at where it is drawn.
+            // What is kept was found to lie in its study; what is fetched is asked for.
             Target::Rendering(resource) => return of(studies.contains(resource.scope.study())),
             Target::Session(study) => return of(studies.contains(study)),
             Target::PassThrough(below) => below,
@@ -60,35 +65,41 @@ impl Limits {
         of(is_reading(&request.method))?;
         let query = request.uri.query().unwrap_or_default();
         if below == "/studies" {
-            return of(names_only(query, studies) == Some(true));
+            return of(names_only(query, studies) == Named::These);
         }
-        of(names_only(query, studies) != Some(false))?;
+        of(names_only(query, studies) != Named::Others)?;
         let within = Within::read(below).filter(|within| studies.contains(&within.study));
         let within = within.ok_or(AccessError::NotTheirs)?;
-        if within.series.is_none() && within.instance.is_none() {
-            return Ok(());
-        }
-        self.lies_in_its_study(upstream, &within).await
+        self.lies_in_its_study(upstream, &within, caller).await
     }
 
-    async fn lies_in_its_study(
+    pub(super) async fn lies_in_its_study(
         &self,
         upstream: &Upstream,
         within: &Within,
+        caller: &Caller,
     ) -> Result<(), AccessError> {
         let Within { study, series, instance } = within;
-        let key = upstream.realm.work(&("lies in", study, series, instance));
-        let lock = || self.in_place.lock().unwrap_or_else(PoisonError::into_inner);
-        if lock().get(&key).is_some() {
+        if series.is_none() && instance.is_none() {
             return Ok(());
         }
-        let found = upstream.client.lies_in(study, series.as_ref(), instance.as_ref());
+        let key = upstream.realm.work(&("lies in", study, series, instance));
+        let lock = || self.in_place.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().get(&key).copied();
+        if known.is_some_and(|since| since.elapsed() < GOOD_FOR) {
+            return Ok(());
+        }
+        let found = upstream.client.lies_in(study, series.as_ref(), instance.as_ref(), caller);
         match found.await {
             Ok(true) => {
-                lock().put(key, ());
+                lock().put(key, Instant::now());
                 Ok(())
             }
-            Ok(false) => Err(AccessError::NotTheirs),
+            Err(error) if error.is_transient() && known.is_some() => Ok(()),
+            Ok(false) => {
+                lock().pop(&key);
+                Err(AccessError::NotTheirs)
+            }
             Err(error) if says_no(&error) => Err(AccessError::NotTheirs),
             Err(error) => Err(AccessError::Archive(error)),
         }
@@ -103,28 +114,66 @@ fn says_no(error: &UpstreamError) -> bool {
     error.is_absent() || error.status() == Some(403)
 }
 
-/// Whether the studies that a query names are these; `None` where it names none.
-fn names_only(query: &str, studies: &BTreeSet<Uid>) -> Option<bool> {
-    let is_key = |name: &str| {
-        let name = name.trim().to_ascii_lowercase();
-        name == "studyinstanceuid" || name.ends_with("0020000d")
-    };
-    let keys: Vec<String> = url::form_urlencoded::parse(query.as_bytes())
-        .filter(|(name, _)| is_key(name))
-        .map(|(_, value)| value.into_owned())
-        .collect();
-    match &keys[..] {
-        [] => None,
-        [value] => {
-            let is_ours = |uid: &str| uid.parse::<Uid>().is_ok_and(|uid| studies.contains(&uid));
-            Some(value.split([',', '\\']).all(is_ours))
-        }
-        // Of two, archives might take either.
-        _ => Some(false),
+/// Which studies a query names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Named {
+    Nothing,
+    /// Some of these, and no others.
+    These,
+    /// Others, or in words that an archive might read otherwise.
+    Others,
+}
+
+/// An archive leaves out what it does not know: only what every archive knows limits a search, and
+/// nothing else that might be taken for a study may stand beside it.
+fn names_only(query: &str, studies: &BTreeSet<Uid>) -> Named {
+    if query.contains(';') {
+        return Named::Others;
     }
+    let mut named = Named::Nothing;
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        if matches!(&*name, "StudyInstanceUID" | "0020000D" | "0020000d") {
+            let is_theirs = |uid: &str| uid.parse::<Uid>().is_ok_and(|uid| studies.contains(&uid));
+            let is_first = named == Named::Nothing;
+            if !is_first || !value.split([',', '\\']).all(is_theirs) {
+                return Named::Others;
+            }
+            named = Named::These;
+        } else if is_like_a_study(&name) {
+            return Named::Others;
+        }
+    }
+    named
+}
+
+fn is_like_a_study(name: &str) -> bool {
+    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let plain = plain.to_ascii_lowercase();
+    plain.contains("studyinstanceuid") || plain.contains("0020000d")
+}
+
+/// What was found, without what lies in other studies; `None` where it cannot be read.
+pub(crate) fn only_theirs(json: &[u8], studies: &BTreeSet<Uid>) -> Option<Vec<u8>> {
+    let mut found: Vec<Value> = serde_json::from_slice(json).ok()?;
+    found.retain(|one| {
+        let uid = one.pointer("/0020000D/Value/0").and_then(Value::as_str);
+        uid.and_then(|uid| uid.parse().ok()).is_some_and(|uid: Uid| studies.contains(&uid))
+    });
+    serde_json::to_vec(&found).ok()
 }
 
 impl Within {
+    pub(super) fn of(scope: &Scope) -> Self {
+        let (series, instance) = match scope {
+            Scope::Study(_) => (None, None),
+            Scope::Series(path) => (Some(path.series.clone()), None),
+            Scope::Instance(path) | Scope::Frames(path, _) => {
+                (Some(path.series.clone()), Some(path.instance.clone()))
+            }
+        };
+        Self { study: scope.study().clone(), series, instance }
+    }
+
     /// `None` of any other path, and of one in a spelling that might be read otherwise: percent-encoded, with
     /// empty segments, or with parameters of segments (`;`), which some servers cut off before they read dots.
     fn read(below: &str) -> Option<Self> {
@@ -138,7 +187,6 @@ impl Within {
         let mut within = Self { study, series: None, instance: None };
         while let Some(segment) = segments.next() {
             match segment {
-                "studies" => return None,
                 "series" | "instances" => {
                     let slot =
                         if segment == "series" { &mut within.series } else { &mut within.instance };
@@ -148,7 +196,11 @@ impl Within {
                     }
                     *slot = Some(uid.parse().ok()?);
                 }
-                _ => {}
+                // Archives name bulk data of an object as they like.
+                "studies" => return None,
+                _ if within.instance.is_some() => {}
+                "metadata" | "bulkdata" | "pixeldata" | "rendered" | "thumbnail" | "reports" => {}
+                _ => return None,
             }
         }
         Some(within)
@@ -194,6 +246,8 @@ mod tests {
             "/studies/1.2.3/series/1%2f2",
             "/studies/1.2.3/series/4/series/5",
             "/studies/1.2.3/series/x",
+            "/studies/1.2.3/SERIES/4",
+            "/studies/1.2.3/4",
             "/series/1.2.3",
             "/Studies/1.2.3",
             "",
@@ -207,10 +261,10 @@ mod tests {
     fn a_search_is_for_their_studies_by_one_key() {
         let studies = ["1.2.3", "1.2.4"].map(|uid| uid.parse().unwrap()).into();
         let named = |query: &str| names_only(query, &studies);
-        assert_eq!(named("StudyInstanceUID=1.2.3"), Some(true));
-        assert_eq!(named("limit=1&0020000D=1.2.3%2C1.2.4&includefield=all"), Some(true));
+        assert_eq!(named("StudyInstanceUID=1.2.3"), Named::These);
+        assert_eq!(named("limit=1&0020000D=1.2.3%2C1.2.4&includefield=all"), Named::These);
         for query in ["", "limit=1", "SeriesInstanceUID=1.2.5"] {
-            assert_eq!(named(query), None, "{query}");
+            assert_eq!(named(query), Named::Nothing, "{query}");
         }
         for query in [
             "StudyInstanceUID=",
@@ -222,8 +276,30 @@ mod tests {
             "StudyInstanceUID=1.2.3&StudyInstanceUid=1.2.3",
             "StudyInstanceUID=1.2.*",
             "StudyInstanceUID=*",
+            "studyinstanceuid=1.2.3",
+            "STUDYINSTANCEUID=1.2.3",
+            "StudyInstanceUID%20=1.2.3",
+            "+StudyInstanceUID=1.2.3",
+            "x0020000D=1.2.3",
+            "99990020000D=1.2.3",
+            "StudyInstanceUID=1.2.3&(0020,000D)=1.2.5",
+            "StudyInstanceUID=1.2.3&StudyInstanceUID%5B%5D=1.2.5",
+            "StudyInstanceUID=1.2.3&StudyInstanceUID%00=1.2.5",
+            "StudyInstanceUID=1.2.3;StudyInstanceUID=1.2.5",
+            "a=b;StudyInstanceUID=1.2.5",
         ] {
-            assert_eq!(named(query), Some(false), "{query}");
+            assert_eq!(named(query), Named::Others, "{query}");
         }
+    }
+
+    #[test]
+    fn of_what_was_found_theirs_is_left() {
+        let studies = ["1.2.3"].map(|uid| uid.parse().unwrap()).into();
+        let of = |uid: &str| format!(r#"{{"0020000D":{{"vr":"UI","Value":["{uid}"]}}}}"#);
+        let found = format!("[{},{},{{}}]", of("1.2.3"), of("1.2.5"));
+        let left = only_theirs(found.as_bytes(), &studies).unwrap();
+        assert_eq!(left, format!("[{}]", of("1.2.3")).into_bytes());
+        assert_eq!(only_theirs(b"[]", &studies), Some(b"[]".to_vec()));
+        assert_eq!(only_theirs(b"<xml/>", &studies), None);
     }
 }

@@ -26,14 +26,15 @@ use wadors_client::{Caller, UpstreamError};
 
 pub(crate) use credential::Credential;
 pub(crate) use keyring::Keyring;
+pub(crate) use limits::only_theirs;
 pub(crate) use proof::{Proof, Proofs};
 pub use signed::sign_url;
 
 use crate::config::{AccessKind, Config};
-use crate::route::Target;
+use crate::route::{Scope, Target};
 use crate::upstream::Upstream;
 use basic::Users;
-use limits::Limits;
+use limits::{Limits, Within};
 use oidc::Oidc;
 use session::Session;
 
@@ -43,6 +44,8 @@ pub(crate) struct Visitor {
     /// What an archive is shown that is asked with the client's credentials.
     pub(crate) caller: Caller,
     pub(crate) right: Right,
+    /// The only study that he reaches: that of a cookie, in which the archive decides what he sees.
+    pub(crate) within: Option<Uid>,
     pub(crate) who: Who,
 }
 
@@ -91,6 +94,8 @@ pub(crate) enum AccessError {
     OnlyReading,
     #[error("these credentials do not open what was asked for")]
     NotTheirs,
+    #[error("too many passwords are being checked at the moment")]
+    Busy,
     /// Whether it is theirs cannot be told.
     #[error(transparent)]
     Archive(UpstreamError),
@@ -155,14 +160,38 @@ impl Access {
             return by_signature(upstream, request, key);
         }
         let session = self.sessions.take_off(&self.keys, upstream, target, &mut request.headers);
-        let visitor = self.recognise(upstream, &request.headers).await?;
-        if session && !is_reading(&request.method) {
-            return Err(AccessError::OnlyReading);
+        let mut visitor = self.recognise(upstream, &request.headers).await?;
+        if let Some(study) = session {
+            if !is_reading(&request.method) {
+                return Err(AccessError::OnlyReading);
+            }
+            visitor = visitor.only_in(study);
         }
-        if let Right::Studies(studies) = &visitor.right {
-            self.limits.check(upstream, studies, target, request).await?;
+        if let Some(studies) = visitor.limit() {
+            self.limits.check(upstream, &studies, &visitor.caller, target, request).await?;
         }
         Ok(visitor)
+    }
+
+    /// Whether what a picture is to be fetched of lies where its path says, for who may see some studies only.
+    ///
+    /// # Errors
+    /// That it does not, or that this cannot be told.
+    pub(crate) async fn stays_within(
+        &self,
+        upstream: &Upstream,
+        visitor: &Visitor,
+        scope: &Scope,
+    ) -> Result<(), AccessError> {
+        if visitor.limit().is_none() {
+            return Ok(());
+        }
+        self.limits.lies_in_its_study(upstream, &Within::of(scope), &visitor.caller).await
+    }
+
+    /// Whether there may be visitors who see some studies only.
+    pub(crate) fn may_limit(&self) -> bool {
+        self.oidc.is_some() || self.keys.first().is_some()
     }
 
     /// Who is known already and may see a study, without anything to wait for. `None` says nothing: the request
@@ -220,7 +249,8 @@ impl Access {
         if upstream.client.forwards_callers() {
             let credential = Credential::of(headers);
             let who = who_holds(headers, credential);
-            return Ok(Visitor { caller, right: Right::AsTheArchiveSays(credential), who });
+            let right = Right::AsTheArchiveSays(credential);
+            return Ok(Visitor { caller, right, within: None, who });
         }
         // Whoever it is, the archive is not told.
         let caller = Caller::anonymous();
@@ -232,7 +262,7 @@ impl Access {
             (AccessKind::Basic, None, _) => return Err(AccessError::Password),
             (AccessKind::Oidc, _, None) => return Err(AccessError::Token),
         };
-        Ok(Visitor { caller, right, who })
+        Ok(Visitor { caller, right, within: None, who })
     }
 }
 
@@ -256,7 +286,8 @@ fn by_signature(
     if !is_reading(&request.method) {
         return Err(AccessError::OnlyReading);
     }
-    Ok(Visitor { caller: Caller::anonymous(), right: Right::All, who: Who::Signed(key) })
+    let (caller, who) = (Caller::anonymous(), Who::Signed(key));
+    Ok(Visitor { caller, right: Right::All, within: None, who })
 }
 
 fn is_reading(method: &Method) -> bool {
@@ -271,7 +302,29 @@ impl Visitor {
         } else {
             Right::All
         };
-        Self { caller: Caller::anonymous(), right, who: Who::Anybody }
+        Self { caller: Caller::anonymous(), right, within: None, who: Who::Anybody }
+    }
+
+    /// The same, who reaches no other study.
+    fn only_in(self, study: Uid) -> Self {
+        match self.right {
+            Right::All | Right::Studies(_) if !self.right.covers(&study) => {
+                Self { right: Right::Studies(Arc::default()), ..self }
+            }
+            Right::All | Right::Studies(_) => {
+                Self { right: Right::Studies(Arc::new([study].into())), ..self }
+            }
+            Right::AsTheArchiveSays(_) => Self { within: Some(study), ..self },
+        }
+    }
+
+    /// The studies that he reaches, if not all.
+    pub(crate) fn limit(&self) -> Option<Arc<BTreeSet<Uid>>> {
+        match (&self.right, &self.within) {
+            (Right::Studies(studies), _) => Some(studies.clone()),
+            (_, Some(study)) => Some(Arc::new([study.clone()].into())),
+            (Right::All | Right::AsTheArchiveSays(_), None) => None,
+        }
     }
 
     /// Whether anybody else would be shown the same.

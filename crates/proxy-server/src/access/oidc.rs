@@ -73,6 +73,8 @@ struct Keys {
     had: Option<Instant>,
     /// When they were last asked for.
     asked: Option<Instant>,
+    /// When that came to an end, good or bad.
+    answered: Option<Instant>,
 }
 
 impl Oidc {
@@ -180,18 +182,23 @@ impl Oidc {
 
     /// Has the keys anew, unless somebody else has them meanwhile or they were asked for a moment ago.
     async fn renew(&self, had: Option<Instant>) {
+        let began = Instant::now();
         let _turn = self.asking.lock().await;
         let now = Instant::now();
         {
             let mut keys = self.lock();
             let lately = keys.asked.is_some_and(|asked| now.duration_since(asked) < ASK_AGAIN);
+            // Somebody has tried while this one waited: that counts for both.
+            let meanwhile = keys.answered.is_some_and(|answered| answered >= began);
             // The first are asked for whenever there are none.
-            if keys.had != had || (lately && keys.had.is_some()) {
+            if keys.had != had || meanwhile || (lately && keys.had.is_some()) {
                 return;
             }
             keys.asked = Some(now);
         }
-        match self.fetched().await {
+        let fetched = self.fetched().await;
+        self.lock().answered = Some(Instant::now());
+        match fetched {
             Ok(new) => {
                 let mut keys = self.lock();
                 keys.keys = Arc::new(new);

@@ -22,8 +22,8 @@ use crate::upstream::Upstream;
 /// What proofs may take in memory: some 30 000.
 const MEMORY: u64 = 8 << 20;
 
-/// An archive that takes longer is taken for one that cannot be asked, if there was a proof before.
-const HASTE: Duration = Duration::from_secs(2);
+/// An archive that takes longer is taken for one that cannot be reached, if there was a proof before.
+const HASTE: Duration = Duration::from_secs(5);
 
 /// All of them.
 pub(crate) struct Proofs {
@@ -157,9 +157,7 @@ impl Proofs {
                 self.give_at(place, began).await;
                 Answer::Shown
             }
-            Err(error) if error.is_transient() || error.status().is_some_and(|s| s >= 500) => {
-                Answer::None
-            }
+            Err(error) if cannot_be_reached(error) => Answer::None,
             Ok(false) | Err(_) => {
                 self.take_back_at(place, began).await;
                 Answer::Hidden
@@ -196,6 +194,20 @@ impl Proofs {
         if self.kept.get(place).await.is_some() {
             self.kept.put(place, began, Proof { given: Moment::never(), written: Moment::now() });
         }
+    }
+}
+
+/// Not so an archive that answers and says nothing of the caller (429, 500): who lost his rights could bring
+/// that about.
+fn cannot_be_reached(error: &UpstreamError) -> bool {
+    match error {
+        UpstreamError::Resting { last, .. } => cannot_be_reached(last),
+        UpstreamError::Status { status, .. } => matches!(status, 502..=504),
+        UpstreamError::Unreachable { .. }
+        | UpstreamError::Untrusted { .. }
+        | UpstreamError::Timeout
+        | UpstreamError::BrokeOff => true,
+        _ => false,
     }
 }
 

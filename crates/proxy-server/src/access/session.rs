@@ -72,35 +72,30 @@ impl Session {
     }
 
     /// Takes our cookies off a request and, where one is for what is asked for, puts its credentials in
-    /// their place; whether it did.
+    /// their place; the study, if it did.
     pub(super) fn take_off(
         &self,
         keys: &Keyring,
         upstream: &Upstream,
         target: &Target,
         headers: &mut HeaderMap,
-    ) -> bool {
+    ) -> Option<Uid> {
         if !is_shown(headers) {
-            return false;
+            return None;
         }
         let ours = split_off(headers);
         // Who shows both means what he shows himself.
         if headers.contains_key(AUTHORIZATION) {
-            return false;
+            return None;
         }
-        let Some(study) = study_of(target) else { return false };
+        let study = study_of(target)?;
         let bound = bound_to(upstream, &study);
         let now = SystemTime::now();
-        let credentials = ours.iter().find_map(|sealed| open(keys, &bound, sealed, now));
-        let value = credentials.and_then(|bytes| HeaderValue::from_bytes(&bytes).ok());
-        match value {
-            Some(mut value) => {
-                value.set_sensitive(true);
-                headers.insert(AUTHORIZATION, value);
-                true
-            }
-            None => false,
-        }
+        let credentials = ours.iter().find_map(|sealed| open(keys, &bound, sealed, now))?;
+        let mut value = HeaderValue::from_bytes(&credentials).ok()?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+        Some(study)
     }
 }
 

@@ -401,7 +401,7 @@ pub(super) const KEYS: &[Key<Config>] = &[
     Key {
         name: "warm_up",
         about: "Whether thumbnails of a study are made, at low priority, when it was stored or a viewer opens it, before\n\
-                they are asked for. Only where the archive is not asked with the client's own credentials.",
+                they are asked for: with the credentials of whoever stored or opened it, where the archive is asked with these.",
         set: |c, text| put(&mut c.warm_up, boolean(text)),
         show: |c| Some(c.warm_up.to_string()),
     },

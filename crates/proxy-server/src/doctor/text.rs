@@ -84,7 +84,9 @@ pub(super) fn ohif() -> String {
      configuration: {\n    friendlyName: 'Through Lightbox',\n    name: 'lightbox',\n    \
      qidoRoot: 'http://127.0.0.1:8080',\n    wadoRoot: 'http://127.0.0.1:8080',\n    \
      qidoSupportsIncludeField: true,\n    supportsWildcard: true,\n    imageRendering: 'wadors',\n    \
-     thumbnailRendering: 'thumbnail',\n    thumbnailRequestStrategy: 'fetch',\n  },\n}\n"
+     thumbnailRendering: 'thumbnail',\n    thumbnailRequestStrategy: 'fetch',\n    \
+     singlepart: 'pdf,video',\n    bulkDataURI: { enabled: true },\n    \
+     omitQuotationForMultipartRequest: true,\n  },\n}\n"
         .to_owned()
 }
 
