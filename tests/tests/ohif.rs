@@ -587,7 +587,11 @@ impl Stage {
     /// The viewer and the pictures behind one nginx, as the recipe has it.
     async fn same_origin(&mut self, drawn: &Tiles) {
         let upstream = self.orthanc.url();
-        let proxy = Proxy::start_with(&upstream, &[("base_path", "/dicom-web")]).await;
+        let proxy = Proxy::start_with(
+            &upstream,
+            &[("base_path", "/dicom-web"), ("trusted_proxies", "127.0.0.1")],
+        )
+        .await;
         let server = recipe("Same origin", "nginx")
             .replace("http://127.0.0.1:8080", &proxy.url())
             .replace("/var/www/ohif", dist(NEWEST).unwrap().to_str().unwrap());

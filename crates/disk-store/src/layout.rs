@@ -43,6 +43,19 @@ impl Layout {
         Ok(Self { root, salt })
     }
 
+    /// Writes the salt anew where it was taken away: without it nothing would be found after a restart.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn keep_salt(&self) -> io::Result<()> {
+        let dir = self.root.parent().unwrap_or(&self.root);
+        if fs::symlink_metadata(dir.join(SALT)).is_ok() {
+            return Ok(());
+        }
+        make(dir)?;
+        write_salt(dir, self.salt).map(drop)
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -127,6 +140,11 @@ fn read_salt(path: &Path) -> io::Result<Option<[u8; 32]>> {
 fn new_salt(dir: &Path) -> io::Result<[u8; 32]> {
     let mut salt = [0; 32];
     fs::File::open("/dev/urandom")?.read_exact(&mut salt)?;
+    write_salt(dir, salt)
+}
+
+/// Writes it, unless there is one: the one that is there.
+fn write_salt(dir: &Path, salt: [u8; 32]) -> io::Result<[u8; 32]> {
     let aside = dir.join(format!(".salt-{}", std::process::id()));
     let place = dir.join(SALT);
     let _ = fs::remove_file(&aside);

@@ -27,6 +27,7 @@ mod layout;
 mod scan;
 mod table;
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -103,6 +104,10 @@ pub(crate) struct Shared {
     is_evicting: AtomicBool,
     is_scanned: AtomicBool,
     failure: Mutex<Failure>,
+    /// Groups that were to be removed and could not be: nothing of them is there any more.
+    stuck: Mutex<HashSet<Id>>,
+    /// Whether everything was to be removed and could not be.
+    is_stuck: AtomicBool,
     counts: Counts,
 }
 
@@ -139,6 +144,8 @@ impl Store {
             is_evicting: AtomicBool::new(false),
             is_scanned: AtomicBool::new(false),
             failure: Mutex::default(),
+            stuck: Mutex::default(),
+            is_stuck: AtomicBool::new(false),
             counts: Counts::default(),
         });
         let scanned = shared.clone();
@@ -162,6 +169,9 @@ impl Store {
     pub fn get(&self, group: &Digest, key: &Digest) -> Option<Vec<u8>> {
         let shared = self.0.as_ref().ok()?;
         let (group, key) = shared.ids(group, key);
+        if shared.is_stuck(&group) {
+            return None;
+        }
         let path = shared.layout.file(&group, &key);
         match file::read(&path, (&group, &key)) {
             Ok(value) => {
@@ -213,14 +223,8 @@ impl Store {
 
     /// Removes everything.
     pub fn clear(&self) {
-        let Ok(shared) = &self.0 else { return };
-        // What is not counted, too.
-        let root = shared.layout.root();
-        let cleared = layout::remove_all(root).and_then(|()| layout::make(root));
-        *shared.table() = Table::default();
-        if let Err(error) = cleared {
-            shared.tell(&error);
-            scan::scan(shared);
+        if let Ok(shared) = &self.0 {
+            shared.clear();
         }
     }
 
@@ -264,7 +268,7 @@ impl Shared {
         let more = room_of_value(value.iter().map(|part| part.len() as u64).sum());
         let (group, key) = self.ids(group, key);
         let path = self.layout.file(&group, &key);
-        if more > self.limit / LARGEST || self.rests() {
+        if more > self.limit / LARGEST || self.rests() || self.is_stuck(&group) {
             self.remove_file(&group, &path);
             return false;
         }
@@ -280,7 +284,7 @@ impl Shared {
                 self.remove_file(&group, &path);
                 // A directory that goes away again and again says nothing of the disk.
                 if error.kind() != io::ErrorKind::NotFound {
-                    lock(&self.failure).rests_until = Some(Instant::now() + REST);
+                    self.rest();
                 }
                 self.tell(&error);
                 false
@@ -294,10 +298,14 @@ impl Shared {
         for _ in 0..TRIES {
             match &written {
                 // Its first file; or it was evicted, or taken away, a moment ago.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => match layout::make(&dir) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                },
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let made = layout::make(&dir).and_then(|()| self.layout.keep_salt());
+                    if let Err(error) = made
+                        && error.kind() != io::ErrorKind::NotFound
+                    {
+                        return Err(error);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
                     layout::remove_all(&path)?;
                 }
@@ -328,18 +336,54 @@ impl Shared {
 
     fn remove_group(&self, group: &Id) {
         self.table().take(group);
-        self.remove_taken(group);
+        if self.remove_taken(group).is_err() {
+            lock(&self.stuck).insert(*group);
+        }
+    }
+
+    fn clear(&self) {
+        // What is not counted, too.
+        let root = self.layout.root();
+        let cleared = layout::remove_all(root).and_then(|()| layout::make(root));
+        *self.table() = Table::default();
+        self.is_stuck.store(cleared.is_err(), Relaxed);
+        if let Err(error) = cleared {
+            self.tell(&error);
+            scan::scan(self);
+        }
+    }
+
+    /// Whether a group is one that was to be removed: what the disk refused is tried once more.
+    fn is_stuck(&self, group: &Id) -> bool {
+        if self.is_stuck.load(Relaxed) && !self.rests() {
+            self.clear();
+            self.rest();
+        }
+        if self.is_stuck.load(Relaxed) {
+            return true;
+        }
+        if !lock(&self.stuck).contains(group) {
+            return false;
+        }
+        let is_gone = self.remove_taken(group).is_ok();
+        if is_gone {
+            lock(&self.stuck).remove(group);
+        }
+        !is_gone
     }
 
     /// Removes a group that the table no longer counts.
-    fn remove_taken(&self, group: &Id) {
-        if let Err(error) = layout::remove_all(&self.layout.group_dir(group)) {
+    fn remove_taken(&self, group: &Id) -> io::Result<()> {
+        let removed = layout::remove_all(&self.layout.group_dir(group));
+        if let Err(error) = &removed {
             // Written to meanwhile, or refused: what is there is there.
             scan::count(self, *group);
-            if error.kind() != io::ErrorKind::DirectoryNotEmpty {
-                self.tell(&error);
+            if error.kind() == io::ErrorKind::DirectoryNotEmpty {
+                return Ok(());
             }
+            self.tell(error);
         }
+        removed
     }
 
     pub(crate) fn keep_within_limit(&self) {
@@ -348,7 +392,8 @@ impl Shared {
         }
         let taken = self.table().take_oldest(self.limit / 10 * TENTHS_LEFT);
         for (group, bytes) in taken {
-            self.remove_taken(&group);
+            // Refused: what is there is counted again.
+            let _ = self.remove_taken(&group);
             self.counts.evicted_bytes.fetch_add(bytes, Relaxed);
             self.counts.evicted_groups.fetch_add(1, Relaxed);
         }
@@ -357,6 +402,10 @@ impl Shared {
 
     pub(crate) fn found_damaged(&self) {
         self.counts.damaged.fetch_add(1, Relaxed);
+    }
+
+    fn rest(&self) {
+        lock(&self.failure).rests_until = Some(Instant::now() + REST);
     }
 
     fn rests(&self) -> bool {

@@ -230,12 +230,18 @@ impl Asked {
         Ok(())
     }
 
-    /// The archive says that something is not there, or not for who asks: he is no longer shown what is kept,
-    /// and if it is gone for all, nobody is.
+    /// The archive says that something is not there, or not for who asks: he is no longer shown what is kept of
+    /// the study, unless the archive shows him this; and if it is gone for all, nobody is.
     pub(crate) async fn is_gone(&self, error: &ServerError, is_kept: bool) {
         if let Right::AsTheArchiveSays(credential) = &self.visitor.right {
             let (proofs, study) = (&self.app.cache.proofs, self.study().index);
-            proofs.take_back(&study, credential, self.began).await;
+            if error.is_denied() || matches!(self.scope, Scope::Study(_)) {
+                proofs.take_back(&study, credential, self.began).await;
+            } else if proofs.was_given(&study, credential).await {
+                // Something of it is not there: the study may be.
+                let study = self.scope.study();
+                proofs.ask(&self.upstream, study, credential, &self.caller, self.began).await;
+            }
             if error.is_denied() || !self.is_proved.swap(false, Relaxed) {
                 return;
             }
@@ -271,7 +277,7 @@ impl Asked {
 
     /// Why the archive is asked.
     pub(crate) fn origin(&self) -> Origin {
-        let why = if !self.may_use_cache() {
+        let why = if !self.may_keep() {
             Asking::Bypass
         } else if self.stale.load(Relaxed) {
             Asking::Stale

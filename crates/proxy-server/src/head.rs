@@ -2,8 +2,8 @@
 //!
 //! hyper's own limits lie above these and end a connection with a bare status; these say what is wrong.
 
-use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue, Request};
+use http::header::{COOKIE, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Request, Version};
 
 use crate::error::ServerError;
 use crate::respond::{self, Body};
@@ -29,6 +29,10 @@ pub(crate) enum HeadError {
     Fields,
     #[error("the header fields are larger than {LARGEST} bytes together")]
     Size,
+    #[error("a request says once for which host it is (Host, RFC 9112 §3.2)")]
+    Host,
+    #[error("a body is sent as it is or in chunks, and in no other transfer coding")]
+    Coding,
 }
 
 /// The answer to a request whose head is too large.
@@ -51,7 +55,27 @@ fn check<B>(request: &Request<B>) -> Result<(), HeadError> {
     if headers.iter().map(size).sum::<usize>() > LARGEST {
         return Err(HeadError::Size);
     }
+    let is_named_once = match request.version() {
+        Version::HTTP_09 | Version::HTTP_10 => headers.get_all(HOST).iter().count() <= 1,
+        Version::HTTP_11 => headers.get_all(HOST).iter().count() == 1,
+        // By the target (`:authority`), and by `Host` if it likes.
+        _ => true,
+    };
+    if !is_named_once || !headers.get(HOST).is_none_or(is_host) {
+        return Err(HeadError::Host);
+    }
+    // What other servers on the way might read otherwise.
+    let is_chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if !headers.get_all(TRANSFER_ENCODING).iter().all(is_chunked) {
+        return Err(HeadError::Coding);
+    }
     Ok(())
+}
+
+/// Letters, digits, and what stands in addresses and before ports.
+fn is_host(value: &HeaderValue) -> bool {
+    let is_usual = |b: &u8| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(b);
+    value.as_bytes().iter().all(is_usual)
 }
 
 /// Browsers split their cookies into fields over HTTP/2; a server that speaks HTTP/1.1 is to see one (RFC 9113
@@ -73,6 +97,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_host_is_named_once_and_bodies_come_plainly() {
+        let of = |version: Version, fields: &[(&str, &str)]| {
+            let request = Request::builder().version(version);
+            let request = fields.iter().fold(request, |r, (name, value)| r.header(*name, *value));
+            check(&request.body(()).unwrap())
+        };
+        let host = ("host", "images.example:8080");
+        for fields in
+            [&[host][..], &[("host", "[::1]:80")], &[host, ("transfer-encoding", "Chunked")]]
+        {
+            assert_eq!(of(Version::HTTP_11, fields), Ok(()), "{fields:?}");
+        }
+        assert_eq!(of(Version::HTTP_10, &[]), Ok(()));
+        assert_eq!(of(Version::HTTP_2, &[]), Ok(()));
+        for fields in [&[][..], &[host, host], &[("host", "a b/")], &[("host", "me@there")]] {
+            assert_eq!(of(Version::HTTP_11, fields), Err(HeadError::Host), "{fields:?}");
+        }
+        for coding in ["gzip, chunked", "chunked, chunked", "identity", ""] {
+            let fields = [host, ("transfer-encoding", coding)];
+            assert_eq!(of(Version::HTTP_11, &fields), Err(HeadError::Coding), "{coding}");
+        }
+    }
+
+    #[test]
     fn cookies_become_one_field() {
         let mut headers = HeaderMap::new();
         join_cookies(&mut headers);
@@ -90,7 +138,8 @@ mod tests {
     #[test]
     fn each_limit_is_the_last_that_passes() {
         let of = |target: usize, fields: usize, size: usize| {
-            let mut request = Request::builder().uri(format!("/{}", "a".repeat(target - 1)));
+            let request = Request::builder().uri(format!("/{}", "a".repeat(target - 1)));
+            let mut request = request.version(Version::HTTP_2);
             for n in 0..fields {
                 request = request.header(format!("x-{n:03}"), "v".repeat(size));
             }

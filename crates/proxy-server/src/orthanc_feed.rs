@@ -149,6 +149,9 @@ impl Feed {
         let asked = async {
             let sent = client.http().get(url).headers(headers).send().await;
             let mut answer = sent.map_err(|_| "it does not answer")?;
+            if answer.status().is_server_error() {
+                return Err("it fails");
+            }
             if !answer.status().is_success() {
                 return Err("it refuses: orthanc_changes needs its REST API beside /dicom-web");
             }

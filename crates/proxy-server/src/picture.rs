@@ -177,6 +177,9 @@ impl Subject {
             corner: labels.series.clone(),
             shows_label: slide.as_ref().is_some_and(Slide::shows_label),
             is_tiled,
+            // A slide's frame is a tile of it.
+            frame: (self.which == Which::Representative && is_plain && slide.is_none())
+                .then_some(frame),
         }
     }
 }
@@ -575,15 +578,21 @@ async fn draw_candidate_alone(
             draw(asked, &subject, media_type).await
         }
         Category::PresentationState => {
-            let subject = state::first_image(asked, &subject.opened).await?;
-            draw(asked, &subject, media_type).await
+            let image = state::first_image(asked, &subject.opened).await;
+            draw(asked, &image.map_err(without_image)?, media_type).await
         }
         Category::Report => {
             let image = first_key_image(&subject.opened).ok_or_else(no_image)?;
-            draw_reference(asked, &subject.opened, image, media_type).await
+            let drawn = draw_reference(asked, &subject.opened, image, media_type).await;
+            drawn.map_err(without_image)
         }
         Category::Document | Category::Other => Err(no_image()),
     }
+}
+
+/// What refers to an image that is gone shows none, as what refers to none.
+fn without_image(error: ServerError) -> ServerError {
+    if error.is_about_one_object() { no_image() } else { error }
 }
 
 fn no_image() -> ServerError {

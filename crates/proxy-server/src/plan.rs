@@ -65,7 +65,8 @@ pub(crate) fn spec(
         window: params.window,
         overlays,
         annotation: params.annotation.as_ref().map(|a| a.annotation).unwrap_or_default(),
-        icc_profile: params.icc_profile,
+        // `no` is what is done where nothing is said.
+        icc_profile: params.icc_profile.filter(|profile| *profile != IccProfile::No),
         corner_label: kind == Kind::Thumbnail && config.thumbnail_label,
         burned_in,
         ..RenderSpec::new(framing(kind, params, config), output)

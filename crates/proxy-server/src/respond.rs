@@ -513,6 +513,7 @@ fn status(error: &ServerError) -> StatusCode {
         | ServerError::StateHasNoFrames => StatusCode::BAD_REQUEST,
         ServerError::Outside | ServerError::NothingThere => StatusCode::NOT_FOUND,
         ServerError::Method | ServerError::MethodOf(_) => StatusCode::METHOD_NOT_ALLOWED,
+        ServerError::Head(HeadError::Host | HeadError::Coding) => StatusCode::BAD_REQUEST,
         ServerError::Head(HeadError::Target) => StatusCode::URI_TOO_LONG,
         ServerError::Head(HeadError::Fields | HeadError::Size) => {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE

@@ -1,6 +1,7 @@
 //! An archive as this server sees it: how it is asked, where it is served, and what is known of it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -28,6 +29,8 @@ pub(crate) struct Upstream {
     pub(crate) known: Known,
     /// Which way its objects come faster.
     pub(crate) pace: Pace,
+    /// Whether it was too long silent when it was asked who may see a study, and has not answered since.
+    pub(crate) hangs: AtomicBool,
     /// Under what things of it are kept.
     pub(crate) realm: Realm,
     /// Whether our credentials go with requests that change something.
@@ -71,6 +74,7 @@ impl Upstream {
             poison: Poison::default(),
             known: Known::default(),
             pace: Pace::default(),
+            hangs: AtomicBool::new(false),
             realm: Realm::new(keys, config.representative),
             allow_writes: keys.allow_writes,
             shows_certificate: keys.cert.is_some(),

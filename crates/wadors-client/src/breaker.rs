@@ -76,6 +76,11 @@ impl Breaker {
         }
     }
 
+    /// Whether calls would have to wait, or be refused.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(*self.lock(), State::Closed { .. })
+    }
+
     /// Lets a call through.
     ///
     /// # Errors

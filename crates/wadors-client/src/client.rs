@@ -184,6 +184,11 @@ impl Client {
         let _ = self.shared.authority.rejected(sent);
     }
 
+    /// Whether the archive has failed several times in a row and is left alone for a moment.
+    pub fn is_resting(&self) -> bool {
+        self.shared.breaker.is_open()
+    }
+
     /// Whether the archive is asked with the caller's credentials.
     pub fn forwards_callers(&self) -> bool {
         self.shared.authority.is_the_callers()

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use dicomweb_types::Uid;
@@ -82,6 +83,11 @@ impl Proofs {
         proof.is_some_and(|(proof, _)| proof.is_good(self.ttl))
     }
 
+    /// Whether there was one, however old.
+    pub(crate) async fn was_given(&self, study: &Digest, credential: &Credential) -> bool {
+        self.kept.get(&place(study, credential)).await.is_some()
+    }
+
     /// Whether the archive shows a study to a caller, by its word: now, or lately where it cannot be asked.
     pub(crate) async fn ask(
         self: &Arc<Self>,
@@ -97,8 +103,14 @@ impl Proofs {
             self.clone().ask_once(upstream.clone(), study.clone(), caller.clone(), place, began);
         let asked = tokio::spawn(asking);
         let answer = if self.is_within_grace(&place).await {
-            // Who was shown it lately does not wait for an archive that hangs.
-            let Ok(answer) = tokio::time::timeout(HASTE, asked).await else { return true };
+            // Who was shown it lately does not wait for an archive that hangs, or is known to.
+            if upstream.hangs.load(Relaxed) || upstream.client.is_resting() {
+                return true;
+            }
+            let Ok(answer) = tokio::time::timeout(HASTE, asked).await else {
+                upstream.hangs.store(true, Relaxed);
+                return true;
+            };
             answer
         } else {
             asked.await
@@ -121,7 +133,11 @@ impl Proofs {
         let proofs = self.clone();
         let ask = move || async move {
             let said = upstream.client.has_study(&study, &caller).await;
-            proofs.note(&said, &place, began).await
+            let answer = proofs.note(&said, &place, began).await;
+            if answer != Answer::None {
+                upstream.hangs.store(false, Relaxed);
+            }
+            answer
         };
         self.asking.share(place.key, ask).await
     }

@@ -175,8 +175,7 @@ fn what_was_done(headers: &HeaderMap) -> Result<Done, Trouble> {
     if says("fwd=bypass") {
         return Err(Trouble::Pointless {
             reason: "the proxy keeps nothing of what it is asked for (Cache-Status: fwd=bypass), so that \
-                     warming it has no effect: is its cache off (cache_memory, cache_disk), or does \
-                     something before the proxy add a caller's credentials?",
+                     warming it has no effect: is its cache off (cache_memory, cache_disk)?",
         });
     }
     // Out of a source that is kept it was drawn just now.
