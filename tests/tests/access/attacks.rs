@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use http::Method;
-use lightbox_tests::door::{Door, Mode, Shown, assert_shows_nothing, mine, shows, theirs};
-use lightbox_tests::{Place, Proxy, Reply, client, closed_port, places, raw_exchange};
+use lightbox_tests::door::{Door, Mode, Shown, assert_shows_nothing, mine, shows, signed, theirs};
+use lightbox_tests::{
+    Answer, Place, Proxy, Reply, ScriptedOrigin, client, closed_port, places, raw_exchange,
+};
 
 const MEMORY: [(&str, &str); 2] = [("cache_disk", "off"), ("cache_memory", "64MB")];
 
@@ -595,4 +597,197 @@ async fn orders_beyond_loopback_ask_for_the_admin_token() {
             assert!(matches!(reply.status(), 401 | 403), "{what}: /warm {}", reply.status());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_finds_more_than_was_asked_for_shows_it_to_nobody_who_is_limited() {
+    let (door, ..) = kept(Mode::Oidc, &[]).await;
+    let (mine, theirs) = (mine().study_uid(), theirs().study_uid());
+    for query in [
+        "studyinstanceuid",
+        "STUDYINSTANCEUID",
+        "StudyInstanceUID%20",
+        "+StudyInstanceUID",
+        "x0020000D",
+    ] {
+        let reply = door.ask(Shown::Right, &format!("/studies?{query}={mine}"), &[]).await;
+        assert_eq!(reply.status(), 403, "{query}: {}", reply.text());
+    }
+    let other = format!("/studies?StudyInstanceUID={theirs}");
+    let all = door.ask(Shown::Others, &other, &[]).await;
+    assert!(all.status() == 200 && all.text().contains(&theirs), "{}", all.text());
+    // One that does not know the key.
+    let found = format!("[{{}},{},{}]", of_study(&mine), of_study(&theirs));
+    let careless = ScriptedOrigin::start().await;
+    careless
+        .on("/studies", move |_| Answer::json(found.clone()).header("warning", "299 a \"2 of 2\""));
+    door.archive.between().lead_to(&careless.url());
+    for accept in
+        ["application/dicom+json", "*/*", "multipart/related; type=\"application/dicom+xml\""]
+    {
+        let path = format!("/studies?StudyInstanceUID={mine}&includefield=all");
+        let headers = [("accept", accept), ("accept-encoding", "gzip")];
+        let reply = door.ask(Shown::Right, &path, &headers).await;
+        assert_eq!(
+            (reply.status(), reply.text()),
+            (200, format!("[{}]", of_study(&mine))),
+            "{accept}"
+        );
+        assert_eq!(reply.header("content-length"), reply.body.len().to_string());
+        assert!(reply.header("cache-control").contains("private"), "{:?}", reply.headers);
+    }
+    careless.on("/studies", |_| Answer::new(200, "application/dicom+json", "<all of them>"));
+    let path = format!("/studies?StudyInstanceUID={mine}");
+    assert_eq!(door.ask(Shown::Right, &path, &[]).await.status(), 502);
+}
+
+fn of_study(uid: &str) -> String {
+    format!(r#"{{"0020000D":{{"Value":["{uid}"],"vr":"UI"}}}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_opens_no_other_study_of_an_archive_that_looks_at_the_last_uid_only() {
+    for mode in [Mode::Basic, Mode::Oidc, Mode::Caller] {
+        let (door, ..) = kept(mode, &[]).await;
+        door.guard.allow("Bearer right", &[mine().study_uid(), theirs().study_uid()]);
+        let cookie = door.cookie(Shown::Right, &mine()).await.0.unwrap();
+        let all: Vec<Place> = [places(1, 1, 2), places(2, 1, 2)].concat();
+        door.archive.between().look_at_last_uid_only(&all);
+        let own = door.proxy.get_with(&picture(), &[("cookie", &cookie)]).await;
+        assert_eq!(own.status(), 200, "{mode:?}: {}", own.text());
+        let series = format!("{}/series/{}", mine().study_path(), theirs().series_uid());
+        let instance = format!("{series}/instances/{}", theirs().instance_uid());
+        for path in [
+            format!("{instance}/metadata"),
+            format!("{instance}/thumbnail"),
+            format!("{instance}/rendered"),
+            format!("{instance}/frames/1/rendered"),
+            format!("{series}/thumbnail"),
+            format!("{series}/metadata"),
+        ] {
+            // What we do not render would be the archive's to render.
+            for accept in ["*/*", "image/x-archive"] {
+                let headers = [("cookie", &*cookie), ("accept", accept)];
+                let reply = door.proxy.get_with(&path, &headers).await;
+                assert!(
+                    (400..500).contains(&reply.status()),
+                    "{mode:?}: {path}: {}",
+                    reply.status()
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_drawn_for_who_has_no_right() {
+    for mode in LOCKED {
+        let (door, ..) = kept(mode, &[]).await;
+        let drawn =
+            || async { door.proxy.metric("lightbox_pictures_total{outcome=\"drawn\"}").await };
+        let before = drawn().await;
+        for (who, refusal) in outsiders(mode) {
+            for size in 50..60 {
+                // Of what is kept another size costs a drawing and no fetch.
+                let path = format!("{}/thumbnail?viewport={size},{size}", mine().path());
+                assert_eq!(door.ask(who, &path, &[]).await.status(), refusal, "{mode:?}: {who:?}");
+            }
+        }
+        assert_eq!(drawn().await, before, "{mode:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_archive_hides_from_us_is_told_from_nothing_that_is_not_there() {
+    for mode in [Mode::Open, Mode::Basic] {
+        let door = Door::start(mode, &MEMORY).await;
+        door.archive.between().fail(&theirs().study_path(), 403, &[("x-archive", "hidden")]);
+        let absent = Place::new(77, 1, 1);
+        for of in [
+            |place: &Place| format!("{}/thumbnail", place.path()),
+            |place: &Place| format!("{}/rendered", place.series_path()),
+            |place: &Place| format!("{}/metadata", place.study_path()),
+            |place: &Place| format!("{}/frames/1", place.path()),
+        ] {
+            let said = async |place: &Place| {
+                let mut reply = door.ask(Shown::Right, &of(place), &[]).await;
+                reply.headers.remove("date");
+                (reply.status(), reply.headers.clone(), reply.text())
+            };
+            let (hidden, absent) = (said(&theirs()).await, said(&absent).await);
+            assert_eq!(hidden.0, 404, "{mode:?}: {}", hidden.2);
+            assert_eq!(hidden, absent, "{mode:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passes_through_for_somebody_is_for_no_cache_on_the_way() {
+    for mode in [Mode::Basic, Mode::Oidc, Mode::Caller] {
+        let door = Door::start(mode, &MEMORY).await;
+        let path = format!("{}/metadata", mine().path());
+        let origin = ScriptedOrigin::start().await;
+        let public = |_: &_| Answer::json("[]").header("cache-control", "public, max-age=3600");
+        let found = format!("[{}]", of_study(&mine().study_uid()));
+        let cookie = door.cookie(Shown::Right, &mine()).await.0.unwrap();
+        origin.otherwise(public);
+        origin.on("/studies", move |_| Answer::json(found.clone()));
+        let object = format!(
+            r#"[{{"0020000D":{{"vr":"UI","Value":["{}"]}},"0020000E":{{"vr":"UI","Value":["{}"]}},
+                "00080018":{{"vr":"UI","Value":["{}"]}}}}]"#,
+            mine().study_uid(),
+            mine().series_uid(),
+            mine().instance_uid()
+        );
+        origin.on(&format!("{}/instances", mine().series_path()), move |_| {
+            Answer::json(object.clone())
+        });
+        door.archive.between().lead_to(&origin.url());
+        let signed = door.proxy.get(&signed(&path)).await;
+        let by_cookie = door.proxy.get_with(&path, &[("cookie", &cookie)]).await;
+        let own = door.ask(Shown::Right, &path, &[]).await;
+        for (what, reply) in [("signed", signed), ("cookie", by_cookie), ("own", own)] {
+            match (mode, what) {
+                (Mode::Caller, "signed") => assert_eq!(reply.status(), 403),
+                // The archive knows who it is, and says what it wants.
+                (Mode::Caller, "own") => {
+                    assert_eq!(reply.header("cache-control"), "public, max-age=3600");
+                }
+                _ => {
+                    assert_eq!(reply.status(), 200, "{mode:?}, {what}: {}", reply.text());
+                    assert_eq!(
+                        reply.header("cache-control"),
+                        "private, no-cache",
+                        "{mode:?}, {what}"
+                    );
+                    let vary = reply.headers.get_all("vary").iter().map(|v| v.to_str().unwrap());
+                    let vary = vary.collect::<Vec<_>>().join(", ");
+                    assert!(vary.contains("Authorization") && vary.contains("Cookie"), "{vary}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_show_a_request_or_make_a_tunnel_of_it_is_refused() {
+    let keys = [&MEMORY[..], &[("allow_writes", "true")]].concat();
+    let door = Door::start(Mode::Basic, &keys).await;
+    let calls = door.archive.between().calls();
+    let right = door.authorization(Shown::Right).unwrap();
+    for line in [
+        format!("TRACE {}/metadata", mine().path()),
+        "CONNECT archive.example:443".to_owned(),
+        format!("CONNECT {}/x?PatientName=DOE", mine().study_path()),
+    ] {
+        let request = format!(
+            "{line} HTTP/1.1\r\nHost: x\r\nAuthorization: {right}\r\nConnection: close\r\n\r\n"
+        );
+        let answer = raw_exchange(door.proxy.address(), request.as_bytes()).await;
+        let (status, text) = parsed(&answer);
+        assert!(matches!(status, 400 | 405), "{line}: {text}");
+    }
+    assert_eq!(door.archive.between().calls(), calls);
+    let log = door.proxy.log();
+    assert!(!log.contains("DOE") && !log.contains(&mine().study_uid()), "{log}");
 }

@@ -309,3 +309,74 @@ async fn a_user_who_leaves_is_let_in_no_longer_than_proof_ttl() {
     assert_eq!((reply.status(), reply.body), (200, shown.body));
     assert_ne!(theirs(), mine());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_answers_and_does_not_say_who_may_see_it_is_not_one_that_is_down() {
+    for status in [429, 500, 501] {
+        let keys = [&MEMORY[..], &[("proof_ttl", "1s")]].concat();
+        let door = Door::start(Mode::Caller, &keys).await;
+        let shown = door.ask(Shown::Right, &picture(), &[]).await;
+        assert_eq!(shown.status(), 200);
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        // Who lost his right is refused everything but that search, which fails.
+        door.guard.allow("Bearer right", &[]);
+        door.archive.between().fail("/studies", status, &[]);
+        for _ in 0..3 {
+            let reply = door.ask(Shown::Right, &picture(), &[]).await;
+            assert_shows_nothing(&format!("{status}"), &reply, &[&shown]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_archive_refuses_by_the_way_is_its_last_word() {
+    for (status, path) in [
+        (401, format!("{}/metadata", mine().path())),
+        (403, format!("{}/frames/1", mine().path())),
+        (404, format!("{}/metadata", mine().study_path())),
+    ] {
+        let door = Door::start(Mode::Caller, &[&MEMORY[..], &[("proof_ttl", "1h")]].concat()).await;
+        let shown = door.ask(Shown::Right, &picture(), &[]).await;
+        assert_eq!(shown.status(), 200);
+        match status {
+            401 => door.guard.expire("Bearer right"),
+            _ => door.archive.between().fail(&path, status, &[]),
+        }
+        assert_eq!(door.ask(Shown::Right, &path, &[]).await.status(), status);
+        door.archive.between().stop();
+        let reply = door.ask(Shown::Right, &picture(), &[]).await;
+        assert_shows_nothing(&format!("{status}"), &reply, &[&shown]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_takes_nothing_from_the_rest_of_its_study() {
+    let door = Door::start(Mode::Caller, &MEMORY).await;
+    let shown = door.ask(Shown::Right, &picture(), &[]).await;
+    assert_eq!(shown.status(), 200);
+    let absent = format!("{}/instances/9.9.9/thumbnail", mine().series_path());
+    assert_eq!(door.ask(Shown::Right, &absent, &[]).await.status(), 404);
+    door.archive.between().stop();
+    let reply = door.ask(Shown::Right, &picture(), &[]).await;
+    assert_eq!((reply.status(), &reply.body), (200, &shown.body), "{}", reply.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_hangs_is_waited_for_once() {
+    let keys = [&MEMORY[..], &[("proof_ttl", "1s")]].concat();
+    let door = Door::start(Mode::Caller, &keys).await;
+    let paths = paths();
+    for path in &paths {
+        assert_eq!(door.ask(Shown::Right, path, &[]).await.status(), 200);
+    }
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let _gate = door.archive.between().hold("/studies");
+    let began = Instant::now();
+    for _ in 0..3 {
+        for path in &paths {
+            assert_eq!(door.ask(Shown::Right, path, &[]).await.status(), 200, "{path}");
+        }
+    }
+    // Five seconds for the first, and nothing for the others: not fifteen times that.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}

@@ -513,6 +513,13 @@ impl SmallDisk {
         while ballast.write_all(&[1; 512]).is_ok() {}
     }
 
+    /// As a disk becomes that has an error.
+    fn be_read_only(&self, is_so: bool) {
+        let mode = if is_so { "remount,ro" } else { "remount,rw" };
+        let status = Command::new("mount").args(["-o", mode]).arg(&self.0).status();
+        assert!(status.unwrap().success());
+    }
+
     fn empty(&self) {
         fs::remove_file(self.0.join("ballast")).unwrap();
     }
@@ -523,6 +530,48 @@ impl Drop for SmallDisk {
         // Lazily: a process may still be about to end.
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_read_only_disk_does_not_give_up_is_not_shown() {
+    let keys = [&DISK_ONLY[..], &[("upstream_credentials", "none")]].concat();
+    let keeper = Keeper::new(&keys);
+    let Some(disk) = SmallDisk::mounted(&keeper.dir()) else {
+        return skip("a read-only disk", "mounting is not allowed here");
+    };
+    let archive = Archive::of_ct(1, 1, 1).await;
+    let proxy = keeper.start(&archive.url()).await;
+    let path = format!("{}/thumbnail", Place::new(1, 1, 1).path());
+    proxy.get(&path).await;
+    settled(&keeper).await;
+    assert!(is_hit(&proxy.get(&path).await));
+    disk.be_read_only(true);
+    let purge = format!("{}/cache/studies/{}", proxy.admin_url(), Place::new(1, 1, 1).study_uid());
+    let purged = lightbox_tests::client().delete(purge).send().await.unwrap();
+    assert_eq!(purged.status(), 204);
+    for _ in 0..3 {
+        let reply = proxy.get(&path).await;
+        assert!(reply.status() == 200 && !is_hit(&reply), "{}", reply.header("cache-status"));
+    }
+    // Once it can be written again it is.
+    disk.be_read_only(false);
+    eventually("it is kept again", || async { is_hit(&proxy.get(&path).await) }).await;
+    drop(proxy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_after_the_folder_was_taken_away_is_found_after_a_restart() {
+    let archive = Archive::of_ct(1, 1, 1).await;
+    let keeper = Keeper::new(&DISK_ONLY);
+    let proxy = keeper.start(&archive.url()).await;
+    fs::remove_dir_all(keeper.dir()).unwrap();
+    let path = format!("{}/thumbnail", Place::new(1, 1, 1).path());
+    proxy.get(&path).await;
+    settled(&keeper).await;
+    drop(proxy);
+    let proxy = keeper.start(&archive.url()).await;
+    let reply = proxy.get(&path).await;
+    assert!(is_hit(&reply), "{}", reply.header("cache-status"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,6 +136,32 @@ async fn nginx_keeps_no_picture() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nginx_keeps_pictures_that_are_for_everybody_and_no_304() {
+    let archive = Archive::of_ct(1, 1, 2).await;
+    let keys = [("http_caching", "public"), ("i_know_this_is_public", "true")];
+    let proxy = Keeper::new(&keys).start(&archive.url()).await;
+    let Some(nginx) = Nginx::start("public pictures", &proxy.url(), "").await else { return };
+    let place = Place::new(1, 1, 1);
+    for path in [place.path(), place.series_path()] {
+        let path = format!("{path}/thumbnail");
+        let straight = proxy.get(&path).await;
+        let held = [("if-none-match", straight.header("etag"))];
+        // Who holds it asks nginx first.
+        let first = nginx.get(&path, &held).await;
+        assert!(matches!(first.status(), 200 | 304), "{}", first.status());
+        for _ in 0..2 {
+            let plain = nginx.get(&path, &[]).await;
+            assert_eq!((plain.status(), &plain.body), (200, &straight.body), "{path}");
+            assert_eq!(plain.header("x-front"), "HIT", "{path}");
+            assert_eq!(nginx.get(&path, &held).await.status(), 304, "{path}");
+        }
+        // With credentials it is nobody else's.
+        let own = proxy.get_with(&path, &[("authorization", "Bearer x")]).await;
+        assert!(own.header("cache-control").contains("private"), "{:?}", own.headers);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn conditions_pass_through_nginx() {
     let archive = Archive::of_ct(1, 1, 2).await;
     let proxy = Keeper::new(&[]).start(&archive.url()).await;

@@ -166,6 +166,7 @@ async fn equal_requests_in_other_words_share_what_is_kept() {
         ),
         // The default, spelled out.
         ("quality=80&viewport=64,64", "image/*"),
+        ("viewport=64,64&iccprofile=no", "image/jpeg"),
     ] {
         let path = format!("{}/thumbnail?{query}", place.path());
         let reply = proxy.get_with(&path, &[("accept", accept)]).await;
@@ -186,6 +187,21 @@ async fn equal_requests_in_other_words_share_what_is_kept() {
         let reply = proxy.get_with(&path, &[("accept", accept)]).await;
         assert_ne!(reply.header("etag"), first.header("etag"), "{query}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_frame_of_an_image_of_one_is_the_image() {
+    let archive = Archive::of_ct(1, 1, 1).await;
+    let proxy = Keeper::new(&MEMORY_ONLY).start(&archive.url()).await;
+    let path = Place::new(1, 1, 1).path();
+    for kind in ["thumbnail", "rendered"] {
+        let image = proxy.get(&format!("{path}/{kind}")).await;
+        let frame = proxy.get(&format!("{path}/frames/1/{kind}")).await;
+        assert!(is_hit(&frame), "{kind}: {}", status(&frame));
+        assert_eq!(frame.body, image.body, "{kind}");
+        assert!(frame.header("content-location").ends_with(&format!("{path}/frames/1")), "{kind}");
+    }
+    assert_eq!(archive.pixel_calls(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

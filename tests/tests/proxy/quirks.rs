@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use lightbox_tests::pictures::Picture;
-use lightbox_tests::{Answer, Proxy, Received, ScriptedOrigin, TestImage};
+use lightbox_tests::{Answer, Archive, Proxy, Received, ScriptedOrigin, TestImage};
 use native_codecs::{jpeg, jpeg2000};
 use serde_json::{Value, json};
 
@@ -445,4 +445,21 @@ async fn a_series_is_read_to_its_end_however_it_is_cut() {
     }
     let empty = series(|_, _| 0..0).await;
     assert_eq!(empty.get("/studies/2.25.1001/series/2.25.1001.2/thumbnail").await.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_series_whose_only_object_refers_to_an_image_that_is_gone_has_a_card() {
+    let image = TestImage::ramp(16, 16);
+    let archive = Archive::of(&[("state", image.inverting_state())]).await;
+    let proxy = Proxy::start(&archive.url()).await;
+    let path = &archive.paths()[0];
+    let (series, _) = path.split_once("/instances/").unwrap();
+    let (study, _) = series.split_once("/series/").unwrap();
+    let card = proxy.get(&format!("{path}/thumbnail")).await;
+    assert_eq!(card.status(), 200, "{}", card.text());
+    for path in [series, study] {
+        let reply = proxy.get(&format!("{path}/thumbnail")).await;
+        assert_eq!(reply.status(), 200, "{path}: {}", reply.text());
+        assert_eq!(reply.header("content-type"), "image/jpeg");
+    }
 }
