@@ -106,9 +106,9 @@ pub(crate) async fn forward(
     })?;
     if !archive.forwards_callers() && answer.status() == StatusCode::UNAUTHORIZED {
         archive.refused(sent.as_ref());
-        // A challenge that no client can meet.
-        let ours = has_our_rights(upstream, &parts.method);
-        return Err(if ours { ForwardError::Refused } else { ForwardError::Writes });
+        if has_our_rights(upstream, &parts.method) {
+            return Err(ForwardError::Refused);
+        }
     }
     if !archive.forwards_callers() && hides(&parts.method, answer.status()) {
         return Err(ForwardError::Hidden);

@@ -177,9 +177,6 @@ impl Subject {
             corner: labels.series.clone(),
             shows_label: slide.as_ref().is_some_and(Slide::shows_label),
             is_tiled,
-            // A slide's frame is a tile of it.
-            frame: (self.which == Which::Representative && is_plain && slide.is_none())
-                .then_some(frame),
         }
     }
 }

@@ -118,7 +118,7 @@ pub(crate) async fn found_unchanged(asked: &Arc<Asked>) -> Option<Answer> {
         return None;
     }
     let subject = SubjectKey { instance: instance.clone(), which, state: None };
-    let identity = identity(asked, &subject, MediaType::Jpeg).await?;
+    let (subject, identity) = known(asked, subject, MediaType::Jpeg).await?;
     unchanged(asked, &subject, identity).await?;
     let recalled = answer(asked).await.filter(|kept| kept.freshness() == Freshness::Fresh)?;
     let origin = Origin::Made { why: Asking::Unchanged, collapsed: false };
@@ -149,8 +149,23 @@ async fn of_frame(asked: &Arc<Asked>, path: &InstancePath, frame: FrameNumber) -
     };
     let media_type = one_picture(asked, &offers)?;
     let subject = SubjectKey { instance: path.clone(), which: Which::Frame(frame), state: None };
-    let identity = identity(asked, &subject, media_type).await?;
+    let (_, identity) = known(asked, subject.clone(), media_type).await?;
     of_identity(asked, subject, identity, media_type, Named::Always).await
+}
+
+/// What a subject is drawn from, and under what that is known: the frame of an image of one is the image.
+async fn known(
+    asked: &Asked,
+    subject: SubjectKey,
+    media_type: MediaType,
+) -> Option<(SubjectKey, Identity)> {
+    if let Some(identity) = identity(asked, &subject, media_type).await {
+        return Some((subject, identity));
+    }
+    let is_first = subject.which == Which::Frame(FrameNumber::FIRST);
+    let image = SubjectKey { which: Which::Representative, ..subject };
+    let identity = identity(asked, &image, media_type).await?;
+    (is_first && identity.category == Category::SingleFrame).then_some((image, identity))
 }
 
 async fn of_instance(asked: &Arc<Asked>, path: &InstancePath) -> Option<Recalled> {

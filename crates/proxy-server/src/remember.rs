@@ -1,7 +1,6 @@
 //! What is kept of a request that went the long way.
 
 use core_render::{Category, EncodedFrame, Picture, RenderSpec};
-use dicomweb_types::FrameNumber;
 use wadors_client::Version;
 
 use crate::asked::Asked;
@@ -9,7 +8,6 @@ use crate::cache::{Digest, DrawnFrom, Identity, Key, Moment, Shown, Standing, Su
 use crate::conditional::ETag;
 use crate::fingerprint::Told;
 use crate::picture::Answer;
-use crate::source::Which;
 
 /// What is known of a subject, beside what it is drawn from.
 #[derive(Clone)]
@@ -22,8 +20,6 @@ pub(crate) struct Facts {
     pub(crate) versions: Vec<Version>,
     /// Whether it is a slide of which each view has tiles of its own.
     pub(crate) is_tiled: bool,
-    /// The frame that is drawn, where it is one that can be asked for by itself.
-    pub(crate) frame: Option<FrameNumber>,
 }
 
 /// Keeps what a subject is drawn from.
@@ -44,14 +40,9 @@ pub(crate) fn subject(asked: &Asked, facts: &Facts, told: &Told, spec: &RenderSp
         cache.keep_identity(&place(None), began, by_view);
         let view = Some((asked.kind, spec.framing));
         cache.keep_identity(&place(view), began, identity);
-        return;
+    } else {
+        cache.keep_identity(&place(None), began, identity);
     }
-    if let Some(frame) = facts.frame {
-        let subject = &SubjectKey { which: Which::Frame(frame), ..subject.clone() };
-        let place = asked.place(Key::Identity { subject, view: None });
-        cache.keep_identity(&place, began, identity.clone());
-    }
-    cache.keep_identity(&place(None), began, identity);
 }
 
 /// Keeps what a subject is drawn from, itself.

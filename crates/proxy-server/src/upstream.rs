@@ -29,7 +29,7 @@ pub(crate) struct Upstream {
     pub(crate) known: Known,
     /// Which way its objects come faster.
     pub(crate) pace: Pace,
-    /// Whether it was too long silent when it was asked who may see a study, and has not answered since.
+    /// Whether it could not be reached, or was silent too long, when it was asked last who may see a study.
     pub(crate) hangs: AtomicBool,
     /// Under what things of it are kept.
     pub(crate) realm: Realm,

@@ -3,7 +3,10 @@
 use std::io::Write;
 
 use lightbox_tests::pictures::Picture;
-use lightbox_tests::{Answer, Archive, Proxy, Received, ScriptedOrigin, TestImage};
+use lightbox_tests::{
+    Answer, Archive, EXPLICIT_LITTLE_ENDIAN, Object, Place, Proxy, Received, ScriptedOrigin,
+    TestImage,
+};
 use native_codecs::{jpeg, jpeg2000};
 use serde_json::{Value, json};
 
@@ -449,8 +452,18 @@ async fn a_series_is_read_to_its_end_however_it_is_cut() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_series_whose_only_object_refers_to_an_image_that_is_gone_has_a_card() {
-    let image = TestImage::ramp(16, 16);
-    let archive = Archive::of(&[("state", image.inverting_state())]).await;
+    let image = Object::default().text(0x0008_1150, "UI", "1.2.840.10008.5.1.4.1.1.2").text(
+        0x0008_1155,
+        "UI",
+        "2.25.9.9.9",
+    );
+    let series =
+        Object::default().items(0x0008_1140, vec![image]).text(0x0020_000E, "UI", "2.25.9.9");
+    let state = Object::new(&Place::new(1, 1, 1), "1.2.840.10008.5.1.4.1.1.11.1", "PR")
+        .items(0x0008_1115, vec![series])
+        .text(0x2050_0020, "CS", "INVERSE");
+    let file = state.file(EXPLICIT_LITTLE_ENDIAN);
+    let archive = Archive::of(&[("state.dcm", file)]).await;
     let proxy = Proxy::start(&archive.url()).await;
     let path = &archive.paths()[0];
     let (series, _) = path.split_once("/instances/").unwrap();

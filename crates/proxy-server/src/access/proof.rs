@@ -134,9 +134,7 @@ impl Proofs {
         let ask = move || async move {
             let said = upstream.client.has_study(&study, &caller).await;
             let answer = proofs.note(&said, &place, began).await;
-            if answer != Answer::None {
-                upstream.hangs.store(false, Relaxed);
-            }
+            upstream.hangs.store(answer == Answer::None, Relaxed);
             answer
         };
         self.asking.share(place.key, ask).await
