@@ -40,8 +40,10 @@ pub(crate) struct Proofs {
 enum Answer {
     Shown,
     Hidden,
-    /// It cannot be asked.
+    /// It cannot be reached: what it said last stands for a while.
     None,
+    /// It answers, and says nothing of who may see it.
+    Silent,
 }
 
 /// That the archive has shown a study.
@@ -118,7 +120,9 @@ impl Proofs {
         match answer {
             Ok(Ok(Landed { value: Answer::Shown, .. })) => true,
             Ok(Ok(Landed { value: Answer::None, .. })) => self.is_within_grace(&place).await,
-            Ok(Ok(Landed { value: Answer::Hidden, .. }) | Err(Died)) | Err(_) => false,
+            Ok(Ok(Landed { value: Answer::Hidden | Answer::Silent, .. }) | Err(Died)) | Err(_) => {
+                false
+            }
         }
     }
 
@@ -172,6 +176,7 @@ impl Proofs {
                 Answer::Shown
             }
             Err(error) if cannot_be_reached(error) => Answer::None,
+            Err(error) if !refuses(error) => Answer::Silent,
             Ok(false) | Err(_) => {
                 self.take_back_at(place, began).await;
                 Answer::Hidden
@@ -209,6 +214,12 @@ impl Proofs {
             self.kept.put(place, began, Proof { given: Moment::never(), written: Moment::now() });
         }
     }
+}
+
+/// Whether an archive does not show it: also where it sends the caller to a page for logging in.
+fn refuses(error: &UpstreamError) -> bool {
+    let is_sent_away = matches!(error, UpstreamError::Redirected { .. });
+    is_sent_away || error.is_denied() || error.is_absent() || *error == UpstreamError::Empty
 }
 
 /// Not so an archive that answers and says nothing of the caller (429, 500): who lost his rights could bring
