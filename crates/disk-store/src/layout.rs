@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
@@ -21,6 +22,8 @@ const SALT: &str = "salt";
 pub(crate) struct Layout {
     root: PathBuf,
     salt: [u8; 32],
+    /// While the salt is written.
+    writing: Mutex<()>,
 }
 
 impl Layout {
@@ -40,7 +43,7 @@ impl Layout {
             }
         };
         make(&root)?;
-        Ok(Self { root, salt })
+        Ok(Self { root, salt, writing: Mutex::new(()) })
     }
 
     /// Writes the salt anew where it was taken away: without it nothing would be found after a restart.
@@ -49,6 +52,7 @@ impl Layout {
     /// It cannot be written.
     pub(crate) fn keep_salt(&self) -> io::Result<()> {
         let dir = self.root.parent().unwrap_or(&self.root);
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         if fs::symlink_metadata(dir.join(SALT)).is_ok() {
             return Ok(());
         }

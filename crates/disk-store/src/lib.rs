@@ -106,8 +106,6 @@ pub(crate) struct Shared {
     failure: Mutex<Failure>,
     /// Groups that were to be removed and could not be: nothing of them is there any more.
     stuck: Mutex<HashSet<Id>>,
-    /// Whether everything was to be removed and could not be.
-    is_stuck: AtomicBool,
     counts: Counts,
 }
 
@@ -145,7 +143,6 @@ impl Store {
             is_scanned: AtomicBool::new(false),
             failure: Mutex::default(),
             stuck: Mutex::default(),
-            is_stuck: AtomicBool::new(false),
             counts: Counts::default(),
         });
         let scanned = shared.clone();
@@ -223,8 +220,14 @@ impl Store {
 
     /// Removes everything.
     pub fn clear(&self) {
-        if let Ok(shared) = &self.0 {
-            shared.clear();
+        let Ok(shared) = &self.0 else { return };
+        // What is not counted, too.
+        let root = shared.layout.root();
+        let cleared = layout::remove_all(root).and_then(|()| layout::make(root));
+        *shared.table() = Table::default();
+        if let Err(error) = cleared {
+            shared.tell(&error);
+            scan::scan(shared);
         }
     }
 
@@ -341,30 +344,12 @@ impl Shared {
         }
     }
 
-    fn clear(&self) {
-        // What is not counted, too.
-        let root = self.layout.root();
-        let cleared = layout::remove_all(root).and_then(|()| layout::make(root));
-        *self.table() = Table::default();
-        self.is_stuck.store(cleared.is_err(), Relaxed);
-        if let Err(error) = cleared {
-            self.tell(&error);
-            scan::scan(self);
-        }
-    }
-
     /// Whether a group is one that was to be removed: what the disk refused is tried once more.
     fn is_stuck(&self, group: &Id) -> bool {
-        if self.is_stuck.load(Relaxed) && !self.rests() {
-            self.clear();
-            self.rest();
-        }
-        if self.is_stuck.load(Relaxed) {
-            return true;
-        }
         if !lock(&self.stuck).contains(group) {
             return false;
         }
+        self.table().take(group);
         let is_gone = self.remove_taken(group).is_ok();
         if is_gone {
             lock(&self.stuck).remove(group);

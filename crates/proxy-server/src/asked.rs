@@ -215,8 +215,11 @@ impl Asked {
         };
         if is_misplaced {
             self.is_misplaced.store(true, Relaxed);
-            let is_limited = self.visitor.limit().is_some();
-            return if is_limited { Err(ServerError::NothingThere) } else { Ok(()) };
+            // Others may wait for the same, by the proof of another study than it lies in.
+            let is_shared =
+                matches!(self.visitor.right, Right::AsTheArchiveSays(_)) && self.is_proved();
+            let is_for_him = !is_shared && self.visitor.limit().is_none();
+            return if is_for_him { Ok(()) } else { Err(ServerError::NothingThere) };
         }
         let is_own = !opened.followed || !self.is_proved();
         if let Right::AsTheArchiveSays(credential) = &self.visitor.right
@@ -334,9 +337,11 @@ impl Asked {
         let study = self.study();
         // Nor is that for which nobody waits for who does: it stands behind all others.
         let waits = self.class == Class::Interactive;
+        // And who sees some studies only is told of what lies in another that it is not there.
+        let is_limited = self.visitor.limit().is_some();
         let name = |whose: Option<&Digest>| {
             let changes = self.app.cache.changes(&study);
-            self.upstream.realm.work(&(study.index, changes, waits, whose, name))
+            self.upstream.realm.work(&(study.index, changes, waits, is_limited, whose, name))
         };
         let own = match &self.visitor.right {
             Right::All | Right::Studies(_) => None,

@@ -31,6 +31,7 @@ impl Origins {
     pub(crate) fn allow(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         let policy = HeaderValue::from_static(self.resource_policy(origin));
         headers.entry(RESOURCE_POLICY).or_insert(policy);
+        let exposed = exposed(headers);
         for name in ALLOWED_BY_OTHERS {
             headers.remove(name);
         }
@@ -52,7 +53,7 @@ impl Origins {
                 );
             }
         }
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
 
     /// Which pages may embed the answer. Viewers that isolate themselves (COEP) may only embed what says so.
@@ -90,6 +91,17 @@ pub(crate) fn is_preflight<B>(request: &Request<B>) -> bool {
     request.method() == Method::OPTIONS
         && request.headers().contains_key(header::ORIGIN)
         && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// What pages may read, and what else the archive lets them read of its own.
+fn exposed(headers: &HeaderMap) -> HeaderValue {
+    let theirs = headers.get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS).iter();
+    let theirs = theirs.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let names = theirs.filter_map(|name| name.trim().parse::<HeaderName>().ok());
+    let all = names
+        .filter(|name| name != "*")
+        .fold(EXPOSED.to_owned(), |all, name| format!("{all}, {name}"));
+    HeaderValue::from_str(&all).unwrap_or(HeaderValue::from_static(EXPOSED))
 }
 
 /// What is usual, and what else a page wants to send, if these are names.
@@ -201,6 +213,12 @@ mod tests {
         assert_eq!(of("https://viewer.example", &["*"]), (viewer, 1));
         assert_eq!(of("https://other.example", &["*"]), (Vec::new(), 0));
         assert_eq!(of("", &["*"]), (Vec::new(), 0));
+        let mut headers = HeaderMap::new();
+        let theirs = HeaderValue::from_static("X-Total-Count, *, Content Length");
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, theirs);
+        Origins::Any.allow(None, &mut headers);
+        let exposed = headers["access-control-expose-headers"].to_str().unwrap();
+        assert_eq!(exposed, format!("{EXPOSED}, x-total-count"));
     }
 
     #[test]

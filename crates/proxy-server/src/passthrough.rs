@@ -44,6 +44,9 @@ pub(crate) enum ForwardError {
     /// It could not be reached, or broke off before its answer began.
     #[error("the archive gave no answer: {0}")]
     NoAnswer(UpstreamError),
+    /// It is to be read before it is handed on, and cannot be.
+    #[error(transparent)]
+    Unreadable(UpstreamError),
     /// We have nothing to show it.
     #[error(transparent)]
     Credentials(UpstreamError),
@@ -113,7 +116,9 @@ pub(crate) async fn forward(
     if !archive.forwards_callers() && hides(&parts.method, answer.status()) {
         return Err(ForwardError::Hidden);
     }
-    is_refused(app, upstream, &visitor, below, answer.status()).await;
+    if matches!(parts.method, Method::GET | Method::HEAD) {
+        is_refused(app, upstream, &visitor, below, answer.status()).await;
+    }
     // Who says that nobody waits opens nothing: it makes what it wants itself, at its own pace.
     let is_viewer = class_of(&parts.headers) == Class::Interactive;
     let heard = Heard { app, upstream, method: &parts.method, below, visitor, is_viewer };
@@ -169,12 +174,12 @@ async fn only_theirs(
         found.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
         if found.len() > LONGEST_SEARCH {
             let limit = LONGEST_SEARCH as u64;
-            return Err(ForwardError::NoAnswer(UpstreamError::TooLarge { limit }));
+            return Err(ForwardError::Unreadable(UpstreamError::TooLarge { limit }));
         }
     }
     if !found.is_empty() {
         let reason = "it is no JSON of a search";
-        let unreadable = ForwardError::NoAnswer(UpstreamError::Malformed { reason });
+        let unreadable = ForwardError::Unreadable(UpstreamError::Malformed { reason });
         found = access::only_theirs(&found, studies).ok_or(unreadable)?;
     }
     // Of the whole, which this no longer is.

@@ -9,6 +9,7 @@ use core_render::{
 };
 use dicomweb_types::{FrameNumber, ImageReference, InstancePath, MediaType};
 use report_render::KeyObjects;
+use wadors_client::UpstreamError;
 
 use crate::asked::Asked;
 use crate::cache::{Found, Key, Seen, Shown, SubjectKey};
@@ -589,7 +590,12 @@ async fn draw_candidate_alone(
 
 /// What refers to an image that is gone shows none, as what refers to none.
 fn without_image(error: ServerError) -> ServerError {
-    if error.is_about_one_object() { no_image() } else { error }
+    let is_gone = match &error {
+        ServerError::Upstream(error) => error.is_absent() || *error == UpstreamError::Empty,
+        ServerError::Render { .. } | ServerError::NothingThere => true,
+        _ => false,
+    };
+    if is_gone { no_image() } else { error }
 }
 
 fn no_image() -> ServerError {

@@ -76,10 +76,7 @@ pub(crate) async fn rendering(
     if asked.kind == Kind::Thumbnail && asked.may_keep() {
         asked.app.warm_up.learn(asked.form());
     }
-    if asked.class == Class::Bulk {
-        renew::without_who_asked(&asked);
-    }
-    match from_archive(&asked).await {
+    match from_archive(&asked, kept.is_some()).await {
         Err(error) if error.is_for_want_of_an_answer() && kept.is_some() => {
             of_kept(&asked, kept, Some(Stale::ArchiveDown))
         }
@@ -103,10 +100,13 @@ fn of_kept(
 }
 
 /// The long way, in the time that a request may take.
-async fn from_archive(asked: &Arc<Asked>) -> Result<Outcome, ServerError> {
+async fn from_archive(asked: &Arc<Asked>, is_kept: bool) -> Result<Outcome, ServerError> {
     let story = async {
         let Asked { app, upstream, visitor, scope, .. } = &**asked;
         app.access.stays_within(upstream, visitor, scope).await?;
+        if asked.class == Class::Bulk {
+            renew::without_who_asked(asked, is_kept);
+        }
         if let Some(items) = items_of_many(asked).await? {
             return collection::of_items(asked, items).await;
         }

@@ -24,24 +24,24 @@ pub(crate) fn in_background(asked: &Asked) {
     }
     let renewal = Arc::new(asked.to_renew());
     tokio::spawn(async move {
-        renew(&renewal).await;
+        renew(&renewal, true).await;
         renewal.app.renewals.end(&key);
     });
 }
 
 /// Brings what was asked for at low priority to its end though who asked may go away: it is for those who
 /// come later.
-pub(crate) fn without_who_asked(asked: &Arc<Asked>) {
+pub(crate) fn without_who_asked(asked: &Arc<Asked>, is_kept: bool) {
     if asked.may_keep() {
         let asked = asked.clone();
-        tokio::spawn(async move { renew(&asked).await });
+        tokio::spawn(async move { renew(&asked, is_kept).await });
     }
 }
 
-async fn renew(asked: &Arc<Asked>) {
+async fn renew(asked: &Arc<Asked>, is_kept: bool) {
     let limit = asked.app.config.request_timeout;
     match tokio::time::timeout(limit, render_service::together(asked)).await {
-        Ok(Err(error)) if error.says_that_it_is_gone() => asked.is_gone(&error, true).await,
+        Ok(Err(error)) if error.says_that_it_is_gone() => asked.is_gone(&error, is_kept).await,
         Ok(Err(error)) => tracing::debug!(stage = error.stage(), %error, "not renewed"),
         Ok(Ok(_)) | Err(_) => {}
     }

@@ -554,9 +554,8 @@ fn status(error: &ServerError) -> StatusCode {
         ServerError::Forward(ForwardError::NoAnswer(error) | ForwardError::Credentials(error)) => {
             upstream_status(error)
         }
-        ServerError::Forward(ForwardError::Refused) | ServerError::ArchiveGone => {
-            StatusCode::BAD_GATEWAY
-        }
+        ServerError::Forward(ForwardError::Refused | ForwardError::Unreadable(_))
+        | ServerError::ArchiveGone => StatusCode::BAD_GATEWAY,
         ServerError::Render { error, level } => render_status(error, *level),
         ServerError::Overloaded(_) | ServerError::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
         ServerError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,

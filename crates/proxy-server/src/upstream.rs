@@ -1,8 +1,7 @@
 //! An archive as this server sees it: how it is asked, where it is served, and what is known of it.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use wadors_client::{Client, ClientConfig, ClientError};
@@ -29,8 +28,8 @@ pub(crate) struct Upstream {
     pub(crate) known: Known,
     /// Which way its objects come faster.
     pub(crate) pace: Pace,
-    /// Whether it could not be reached, or was silent too long, when it was asked last who may see a study.
-    pub(crate) hangs: AtomicBool,
+    /// When it could not be reached, or was silent too long, as it was asked who may see a study.
+    pub(crate) silence: Silence,
     /// Under what things of it are kept.
     pub(crate) realm: Realm,
     /// Whether our credentials go with requests that change something.
@@ -74,13 +73,38 @@ impl Upstream {
             poison: Poison::default(),
             known: Known::default(),
             pace: Pace::default(),
-            hangs: AtomicBool::new(false),
+            silence: Silence::default(),
             realm: Realm::new(keys, config.representative),
             allow_writes: keys.allow_writes,
             shows_certificate: keys.cert.is_some(),
             rewrite_urls: keys.rewrite_urls,
             changes_every: keys.orthanc_changes,
         }))
+    }
+}
+
+/// When an archive was found silent last.
+#[derive(Debug, Default)]
+pub(crate) struct Silence(Mutex<Option<Instant>>);
+
+impl Silence {
+    /// How long it is not waited for after that.
+    const LASTS: Duration = Duration::from_secs(10);
+
+    pub(crate) fn lasts(&self) -> bool {
+        self.lock().is_some_and(|since| since.elapsed() < Self::LASTS)
+    }
+
+    pub(crate) fn begins(&self) {
+        *self.lock() = Some(Instant::now());
+    }
+
+    pub(crate) fn ends(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

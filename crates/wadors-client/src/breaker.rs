@@ -78,7 +78,11 @@ impl Breaker {
 
     /// Whether calls would have to wait, or be refused.
     pub(crate) fn is_open(&self) -> bool {
-        !matches!(*self.lock(), State::Closed { .. })
+        match &*self.lock() {
+            State::Closed { .. } => false,
+            State::Open { until, .. } => Instant::now() < *until,
+            State::Probing { .. } => true,
+        }
     }
 
     /// Lets a call through.

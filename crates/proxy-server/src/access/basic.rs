@@ -15,6 +15,8 @@ use tokio::sync::Semaphore;
 use super::credential::Credential;
 use super::verified::Verified;
 use super::{AccessError, Who};
+use crate::cache::Digest;
+use crate::flight::{Died, Flights};
 
 /// bcrypt is slow by design: more at once would leave nothing for pictures.
 const AT_ONCE: usize = 2;
@@ -29,9 +31,19 @@ pub(super) struct Users {
     file: PathBuf,
     read: Mutex<Read>,
     verified: Verified<Arc<str>>,
-    turns: Semaphore,
-    /// Places of those who are checked or wait for it.
-    places: Semaphore,
+    turns: Arc<Semaphore>,
+    /// Places of those that are checked or wait for it.
+    places: Arc<Semaphore>,
+    /// One password is checked once for all requests that show it at the same time.
+    checks: Flights<Digest, Checked>,
+}
+
+/// What came of a password.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Checked {
+    Fits,
+    Wrong,
+    Busy,
 }
 
 struct Read {
@@ -49,8 +61,9 @@ impl Users {
             file,
             read,
             verified: Verified::new(remembered),
-            turns: Semaphore::new(AT_ONCE),
-            places: Semaphore::new(AT_ONCE + WAITING),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            places: Arc::new(Semaphore::new(AT_ONCE + WAITING)),
+            checks: Flights::default(),
         })
     }
 
@@ -68,18 +81,17 @@ impl Users {
         let is_there = users.contains_key(&name);
         // A name that is not there takes as long as one that is.
         let hash = users.get(&name).or_else(|| costliest(&users)).ok_or(AccessError::Password)?;
-        let hash = hash.clone();
-        let _place = self.places.try_acquire().map_err(|_| AccessError::Busy)?;
-        let _turn = self.turns.acquire().await.map_err(|_| AccessError::Password)?;
-        let fits =
-            tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
-        match fits.await {
-            Ok(true) if is_there => {
+        let (hash, turns, places) = (hash.clone(), self.turns.clone(), self.places.clone());
+        let credential = Credential::of_authorization(headers);
+        let check = move || check(password, hash, turns, places);
+        match self.checks.share(*credential.digest(), check).await.map(|landed| landed.value) {
+            Ok(Checked::Fits) if is_there => {
                 let name: Arc<str> = name.into();
-                self.verified.keep(Credential::of_authorization(headers), name.clone(), None);
+                self.verified.keep(credential, name.clone(), None);
                 Ok(Who::Named(name))
             }
-            _ => Err(AccessError::Password),
+            Ok(Checked::Busy) => Err(AccessError::Busy),
+            Ok(Checked::Fits | Checked::Wrong) | Err(Died) => Err(AccessError::Password),
         }
     }
 
@@ -96,6 +108,22 @@ impl Users {
         }
         last.users.clone()
     }
+}
+
+async fn check(
+    password: String,
+    hash: String,
+    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+) -> Checked {
+    let Ok(place) = places.try_acquire_owned() else { return Checked::Busy };
+    let Ok(turn) = turns.acquire_owned().await else { return Checked::Busy };
+    let fits = tokio::task::spawn_blocking(move || {
+        // To its end, whoever goes away: it works on all the same.
+        let _held = (place, turn);
+        bcrypt::verify(password, &hash).unwrap_or(false)
+    });
+    if fits.await.unwrap_or(false) { Checked::Fits } else { Checked::Wrong }
 }
 
 fn version(file: &Path) -> Option<(SystemTime, u64)> {

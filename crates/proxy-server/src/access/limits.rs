@@ -70,6 +70,7 @@ impl Limits {
         of(names_only(query, studies) != Named::Others)?;
         let within = Within::read(below).filter(|within| studies.contains(&within.study));
         let within = within.ok_or(AccessError::NotTheirs)?;
+        of(!within.is_contradicted(query))?;
         self.lies_in_its_study(upstream, &within, caller).await
     }
 
@@ -127,9 +128,16 @@ enum Named {
 /// An archive leaves out what it does not know: only what every archive knows limits a search, and
 /// nothing else that might be taken for a study may stand beside it.
 fn names_only(query: &str, studies: &BTreeSet<Uid>) -> Named {
+    // Some archives split at semicolons, too.
     if query.contains(';') {
-        return Named::Others;
+        let split = query.replace(';', "&");
+        let (said, split) = (names_in(query, studies), names_in(&split, studies));
+        return if said == split { said } else { Named::Others };
     }
+    names_in(query, studies)
+}
+
+fn names_in(query: &str, studies: &BTreeSet<Uid>) -> Named {
     let mut named = Named::Nothing;
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         if matches!(&*name, "StudyInstanceUID" | "0020000D" | "0020000d") {
@@ -139,17 +147,18 @@ fn names_only(query: &str, studies: &BTreeSet<Uid>) -> Named {
                 return Named::Others;
             }
             named = Named::These;
-        } else if is_like_a_study(&name) {
+        } else if is_like(&name, ["studyinstanceuid", "0020000d"]) {
             return Named::Others;
         }
     }
     named
 }
 
-fn is_like_a_study(name: &str) -> bool {
+/// Whether a key might be taken for an attribute, by its keyword or its tag.
+fn is_like(name: &str, attribute: [&str; 2]) -> bool {
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     let plain = plain.to_ascii_lowercase();
-    plain.contains("studyinstanceuid") || plain.contains("0020000d")
+    attribute.iter().any(|word| plain.contains(word))
 }
 
 /// What was found, without what lies in other studies; `None` where it cannot be read.
@@ -172,6 +181,18 @@ impl Within {
             }
         };
         Self { study: scope.study().clone(), series, instance }
+    }
+
+    /// Whether a query names another series or object than the path, which an archive might prefer.
+    fn is_contradicted(&self, query: &str) -> bool {
+        let query = query.replace(';', "&");
+        url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| {
+            let is_other = |uid: &Option<Uid>, attribute| {
+                uid.as_ref().is_some_and(|uid| is_like(&name, attribute) && *value != *uid.as_str())
+            };
+            is_other(&self.series, ["seriesinstanceuid", "0020000e"])
+                || is_other(&self.instance, ["sopinstanceuid", "00080018"])
+        })
     }
 
     /// `None` of any other path, and of one in a spelling that might be read otherwise: percent-encoded, with
@@ -263,7 +284,9 @@ mod tests {
         let named = |query: &str| names_only(query, &studies);
         assert_eq!(named("StudyInstanceUID=1.2.3"), Named::These);
         assert_eq!(named("limit=1&0020000D=1.2.3%2C1.2.4&includefield=all"), Named::These);
-        for query in ["", "limit=1", "SeriesInstanceUID=1.2.5"] {
+        for query in
+            ["", "limit=1", "SeriesInstanceUID=1.2.5", "accept=multipart/related;type=\"x/y\""]
+        {
             assert_eq!(named(query), Named::Nothing, "{query}");
         }
         for query in [
@@ -290,6 +313,16 @@ mod tests {
         ] {
             assert_eq!(named(query), Named::Others, "{query}");
         }
+    }
+
+    #[test]
+    fn a_query_does_not_lead_out_of_its_path() {
+        let of = |path: &str, query: &str| Within::read(path).unwrap().is_contradicted(query);
+        let instances = "/studies/1.2.3/series/4/instances";
+        assert!(!of(instances, "limit=1&SOPInstanceUID=5"));
+        assert!(!of(instances, "SeriesInstanceUID=4"));
+        assert!(of(instances, "SeriesInstanceUID=5") && of(instances, "a=b;0020000e=5"));
+        assert!(of("/studies/1.2.3/series/4/instances/5", "00080018=6"));
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(crate) use proof::{Proof, Proofs};
 pub use signed::sign_url;
 
 use crate::config::{AccessKind, Config};
+use crate::error::ServerError;
 use crate::route::{Scope, Target};
 use crate::upstream::Upstream;
 use basic::Users;
@@ -182,11 +183,17 @@ impl Access {
         upstream: &Upstream,
         visitor: &Visitor,
         scope: &Scope,
-    ) -> Result<(), AccessError> {
+    ) -> Result<(), ServerError> {
         if visitor.limit().is_none() {
             return Ok(());
         }
-        self.limits.lies_in_its_study(upstream, &Within::of(scope), &visitor.caller).await
+        let within = Within::of(scope);
+        let lies = self.limits.lies_in_its_study(upstream, &within, &visitor.caller);
+        lies.await.map_err(|error| match error {
+            // As if the picture itself had been asked for.
+            AccessError::Archive(error) => error.into(),
+            other => other.into(),
+        })
     }
 
     /// Whether there may be visitors who see some studies only.

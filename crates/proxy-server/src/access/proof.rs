@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use dicomweb_types::Uid;
@@ -106,11 +105,11 @@ impl Proofs {
         let asked = tokio::spawn(asking);
         let answer = if self.is_within_grace(&place).await {
             // Who was shown it lately does not wait for an archive that hangs, or is known to.
-            if upstream.hangs.load(Relaxed) || upstream.client.is_resting() {
+            if upstream.silence.lasts() || upstream.client.is_resting() {
                 return true;
             }
             let Ok(answer) = tokio::time::timeout(HASTE, asked).await else {
-                upstream.hangs.store(true, Relaxed);
+                upstream.silence.begins();
                 return true;
             };
             answer
@@ -138,7 +137,10 @@ impl Proofs {
         let ask = move || async move {
             let said = upstream.client.has_study(&study, &caller).await;
             let answer = proofs.note(&said, &place, began).await;
-            upstream.hangs.store(answer == Answer::None, Relaxed);
+            match answer {
+                Answer::None => upstream.silence.begins(),
+                Answer::Shown | Answer::Hidden | Answer::Silent => upstream.silence.ends(),
+            }
             answer
         };
         self.asking.share(place.key, ask).await
