@@ -38,6 +38,11 @@ impl Layout {
             Some(salt) => salt,
             None => {
                 // Nothing that was kept under another salt will ever be found.
+                if root.is_dir() {
+                    tracing::warn!(
+                        "the salt of a cache is lost or damaged: what it kept is removed"
+                    );
+                }
                 remove_all(&root)?;
                 new_salt(dir)?
             }

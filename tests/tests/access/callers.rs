@@ -377,3 +377,51 @@ async fn an_archive_that_hangs_is_waited_for_once() {
     // Five seconds for the first, and nothing for the others.
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_password_is_checked_once_for_all_who_show_it_at_the_same_time() {
+    let door = Door::start(Mode::Basic, &[&MEMORY[..], &[("proof_ttl", "1s")]].concat()).await;
+    let path = picture();
+    assert_eq!(door.ask(Shown::Right, &path, &[]).await.status(), 200);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    // More than may wait for a check of their own.
+    let asked = join_all((0..80).map(|_| door.ask(Shown::Right, &path, &[]))).await;
+    let statuses: Vec<u16> = asked.iter().map(Reply::status).collect();
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sees_some_studies_only_is_shown_what_is_stale_too() {
+    let keys = [&MEMORY[..], &[("cache_ttl", "1s"), ("index_ttl", "1s")]].concat();
+    for by_cookie in [false, true] {
+        let door = Door::start(Mode::Oidc, &keys).await;
+        let cookie = door.cookie(Shown::Right, &mine()).await.0.unwrap();
+        let all = door.ask(Shown::Right, &picture(), &[]).await;
+        assert_eq!(all.status(), 200);
+        door.archive.between().stop();
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        let stale = match by_cookie {
+            false => door.ask(Shown::Right, &picture(), &[]).await,
+            true => door.proxy.get_with(&picture(), &[("cookie", &cookie)]).await,
+        };
+        assert_eq!((stale.status(), &stale.body), (200, &all.body), "{}", stale.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_no_reason_to_forget_what_is() {
+    for mode in [Mode::Open, Mode::Caller] {
+        let door = Door::start(mode, &MEMORY).await;
+        assert_eq!(door.ask(Shown::Right, &picture(), &[]).await.status(), 200);
+        let absent = format!("{}/instances/9.9.9/thumbnail", mine().series_path());
+        for priority in ["u=3", "u=7"] {
+            let reply = door.ask(Shown::Right, &absent, &[("priority", priority)]).await;
+            assert_eq!(reply.status(), 404);
+            // What goes on behind has ended.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let again = door.ask(Shown::Right, &picture(), &[]).await;
+            let status = again.header("cache-status");
+            assert!(status.starts_with("lightbox; hit"), "{mode:?}, {priority}: {status}");
+        }
+    }
+}

@@ -7,7 +7,9 @@ mod letters;
 
 use letters::{Line, Sheet};
 use lightbox_tests::pictures::Picture;
-use lightbox_tests::{Archive, EXPLICIT_LITTLE_ENDIAN, Keeper, Object, Place, Proxy, lightbox};
+use lightbox_tests::{
+    Archive, EXPLICIT_LITTLE_ENDIAN, Keeper, Object, Place, Proxy, eventually, lightbox,
+};
 
 const ULTRASOUND: &str = "1.2.840.10008.5.1.4.1.1.6.1";
 const SECONDARY_CAPTURE: &str = "1.2.840.10008.5.1.4.1.1.7";
@@ -344,6 +346,13 @@ async fn what_is_drawn_from_what_is_kept_obeys_too() {
         hidden.push(seen);
     }
     assert_eq!(archive.pixel_calls(), calls);
+    // It is written behind the answers.
+    eventually("all is on disk", || async {
+        let before = keeper.files().len();
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        before > 5 && keeper.files().len() == before
+    })
+    .await;
     drop(proxy);
     // Another configuration over the same folder: nothing of the other's is shown.
     for (how, is_card) in [("render", false), ("icon", true), ("pixelate", false)] {
