@@ -257,7 +257,7 @@ fn at_the_door(app: &App, request: &Request<Incoming>) -> Option<Response<Body>>
     }
     let headers = request.headers();
     let admit = |shows: &Shows| {
-        let who = app.access.at_hand(&shows.upstream, &shows.study, &app.cache.proofs, headers)?;
+        let who = app.access.at_hand(shows, &app.cache.proofs, headers)?;
         // What caches on the way may keep depends on who it is.
         let differs = app.config.http_caching == HttpCaching::Public && who != Who::Anybody;
         (!differs).then_some(who)
@@ -364,8 +364,9 @@ async fn rendering(
     let mut response = match asked.await {
         Ok(Outcome::Picture(answer)) => {
             if let Some(words) = app.words_to_keep(&visitor, &parts) {
+                let group = upstream.realm.groups(study).index;
                 let (upstream, study) = (upstream.clone(), study.clone());
-                let shows = Shows { upstream, study, kind: resource.kind };
+                let shows = Shows { upstream, study, group, kind: resource.kind };
                 app.cache.keep_ready(words, shows, began, &answer);
             }
             respond::outcome(Outcome::Picture(answer), &parts.headers)

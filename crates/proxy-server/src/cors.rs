@@ -95,6 +95,9 @@ pub(crate) fn is_preflight<B>(request: &Request<B>) -> bool {
 
 /// What pages may read, and what else the archive lets them read of its own.
 fn exposed(headers: &HeaderMap) -> HeaderValue {
+    if !headers.contains_key(header::ACCESS_CONTROL_EXPOSE_HEADERS) {
+        return HeaderValue::from_static(EXPOSED);
+    }
     let theirs = headers.get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS).iter();
     let theirs = theirs.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
     let names = theirs.filter_map(|name| name.trim().parse::<HeaderName>().ok());

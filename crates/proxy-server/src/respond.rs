@@ -202,10 +202,9 @@ fn document(payload: Payload, request: &HeaderMap) -> Response<Body> {
 
 const TEXT_POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'";
 
-/// Browsers show PDFs and videos in viewers of their own, of which not all start in a sandbox; what those run has
-/// nothing of our origin in any case.
+/// Browsers show PDFs and videos in viewers of their own.
 const VIEWER_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; media-src 'self'";
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; media-src 'self'";
 
 fn has_viewer(content_type: &str) -> bool {
     let essence = essence(content_type);

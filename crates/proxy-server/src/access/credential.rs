@@ -14,11 +14,19 @@ use crate::cache::Digest;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Credential(Digest);
 
-static NONE: LazyLock<Credential> = LazyLock::new(|| Credential::of(&HeaderMap::new()));
+static NONE: LazyLock<Credential> = LazyLock::new(|| Credential::hashed(&HeaderMap::new()));
 
 impl Credential {
     /// Of the headers of a request, in their order.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
+        if headers.contains_key(AUTHORIZATION) || headers.contains_key(COOKIE) {
+            Self::hashed(headers)
+        } else {
+            Self::none()
+        }
+    }
+
+    fn hashed(headers: &HeaderMap) -> Self {
         let mut hash = Sha256::new();
         hash.update(b"lightbox credential 1");
         for name in [AUTHORIZATION, COOKIE] {

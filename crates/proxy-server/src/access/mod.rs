@@ -30,6 +30,7 @@ pub(crate) use limits::only_theirs;
 pub(crate) use proof::{Proof, Proofs};
 pub use signed::sign_url;
 
+use crate::cache::Shows;
 use crate::config::{AccessKind, Config};
 use crate::error::ServerError;
 use crate::route::{Scope, Target};
@@ -205,25 +206,24 @@ impl Access {
     /// is to be admitted.
     pub(crate) fn at_hand(
         &self,
-        upstream: &Upstream,
-        study: &Uid,
+        shows: &Shows,
         proofs: &Proofs,
         headers: &HeaderMap,
     ) -> Option<Who> {
         if session::is_shown(headers) {
             return None;
         }
-        if upstream.client.forwards_callers() {
+        if shows.upstream.client.forwards_callers() {
             let credential = Credential::of(headers);
-            let group = upstream.realm.groups(study).index;
-            return proofs.is_at_hand(&group, &credential).then(|| who_holds(headers, credential));
+            let is_proved = proofs.is_at_hand(&shows.group, &credential);
+            return is_proved.then(|| who_holds(credential));
         }
         let (right, who) = match self.kind {
             AccessKind::Open => return Some(Who::Anybody),
             AccessKind::Basic => (Right::All, self.users.as_ref()?.at_hand(headers)?),
             AccessKind::Oidc => self.oidc.as_ref()?.at_hand(headers)?,
         };
-        right.covers(study).then_some(who)
+        right.covers(&shows.study).then_some(who)
     }
 
     /// A cookie by which one study opens to who shows credentials for it.
@@ -255,7 +255,7 @@ impl Access {
         let caller = Caller::from_headers(headers);
         if upstream.client.forwards_callers() {
             let credential = Credential::of(headers);
-            let who = who_holds(headers, credential);
+            let who = who_holds(credential);
             let right = Right::AsTheArchiveSays(credential);
             return Ok(Visitor { caller, right, within: None, who });
         }
@@ -273,12 +273,8 @@ impl Access {
     }
 }
 
-fn who_holds(headers: &HeaderMap, credential: Credential) -> Who {
-    if Caller::from_headers(headers).is_anonymous() {
-        Who::Anybody
-    } else {
-        Who::Holder(credential)
-    }
+fn who_holds(credential: Credential) -> Who {
+    if credential == Credential::none() { Who::Anybody } else { Who::Holder(credential) }
 }
 
 /// Who has the key of a signature vouches for whom he gave the URL.

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use dicomweb_types::Uid;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use wadors_client::{Caller, UpstreamError};
 
 use super::credential::Credential;
@@ -31,7 +30,7 @@ pub(crate) struct Proofs {
     ttl: Duration,
     grace: Duration,
     /// The archive is asked once for who wants several things at once.
-    asking: Flights<Digest, Answer>,
+    asking: Flights<Place, Answer>,
 }
 
 /// What an archive says of a caller and a study.
@@ -143,7 +142,7 @@ impl Proofs {
             }
             answer
         };
-        self.asking.share(place.key, ask).await
+        self.asking.share(place, ask).await
     }
 
     /// The same, with what the archive says where it refuses; for what is asked for once.
@@ -251,8 +250,8 @@ impl Proof {
     }
 }
 
-/// Among what is found of the study, so that it is dropped with that.
+/// Among what is found of the study, so that it is dropped with that; by the hash of the credentials, which is
+/// none of anything else.
 fn place(study: &Digest, credential: &Credential) -> Place {
-    let hash = Sha256::new().chain_update(b"proof").chain_update(study);
-    Place { group: *study, key: hash.chain_update(credential.digest()).finalize().into() }
+    Place { group: *study, key: *credential.digest() }
 }

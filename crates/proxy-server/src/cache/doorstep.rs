@@ -46,7 +46,7 @@ struct Ready {
     origin: Origin,
     seen: Seen,
     since: Moment,
-    shows: Shows,
+    shows: Arc<Shows>,
 }
 
 /// Of which study an answer shows something, and how.
@@ -54,6 +54,8 @@ struct Ready {
 pub(crate) struct Shows {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) study: Uid,
+    /// Where things of the study are found.
+    pub(crate) group: Digest,
     pub(crate) kind: Kind,
 }
 
@@ -61,7 +63,7 @@ pub(crate) struct Shows {
 pub(crate) struct Stepped {
     pub(crate) answer: Response<Body>,
     pub(crate) seen: Seen,
-    pub(crate) shows: Shows,
+    pub(crate) shows: Arc<Shows>,
 }
 
 /// What an answer is remembered for.
@@ -145,7 +147,7 @@ impl Doorstep {
         let held = respond::lasting_headers(Answer { drawn: None, ..answer.clone() });
         let headers = respond::lasting_headers(answer.clone());
         let weight = (bytes.as_ref().map_or(0, Bytes::len) + HEADERS) as u64;
-        let group = shows.upstream.realm.groups(&shows.study).index;
+        let (group, shows) = (shows.group, Arc::new(shows));
         let ready = Ready { headers, held, bytes, origin, seen, since: now, shows };
         self.ready.put(&words.place(group), Arc::new(ready), weight);
     }

@@ -184,7 +184,7 @@ impl Cache {
         words: Words,
         request: &HeaderMap,
         admit: impl FnOnce(&Shows) -> Option<Who>,
-    ) -> Option<(Response<Body>, Shows, Who)> {
+    ) -> Option<(Response<Body>, Arc<Shows>, Who)> {
         let Stepped { answer, seen, shows } =
             self.doorstep.answer(words, request, Moment::now())?;
         let who = admit(&shows)?;
