@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dicomweb_types::Uid;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use wadors_client::{Caller, UpstreamError};
 
 use super::credential::Credential;
@@ -250,8 +251,9 @@ impl Proof {
     }
 }
 
-/// Among what is found of the study, so that it is dropped with that; by the hash of the credentials, which is
-/// none of anything else.
+/// Among what is found of the study, so that it is dropped with that.
 fn place(study: &Digest, credential: &Credential) -> Place {
-    Place { group: *study, key: *credential.digest() }
+    // Memory looks at the key alone: it names both.
+    let hash = Sha256::new().chain_update(b"proof").chain_update(study);
+    Place { group: *study, key: hash.chain_update(credential.digest()).finalize().into() }
 }
