@@ -88,7 +88,7 @@ impl Object {
             .text(0x0008_0020, "DA", "20260601")
             .text(0x0008_0060, "CS", modality)
             .text(0x0010_0010, "PN", "Doe^Jane")
-            .text(0x0010_0020, "LO", "4711")
+            .text(0x0010_0020, "LO", "MRN-4711-0815")
             .text(0x0020_000D, "UI", &place.study_uid())
             .text(0x0020_000E, "UI", &place.series_uid())
             .text(0x0020_0011, "IS", &place.series_number.to_string())
