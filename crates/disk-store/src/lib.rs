@@ -188,6 +188,15 @@ impl Store {
         }
     }
 
+    /// How much [`Store::get`] would read, of what is there: no less than the blob has.
+    pub fn length(&self, group: &Digest, key: &Digest) -> Option<u64> {
+        let shared = self.0.as_ref().ok()?;
+        let (group, key) = shared.ids(group, key);
+        let is_there = !shared.is_stuck(&group);
+        let meta = std::fs::symlink_metadata(shared.layout.file(&group, &key)).ok();
+        meta.filter(|meta| is_there && meta.is_file()).map(|meta| meta.len())
+    }
+
     /// Keeps a blob, given in parts. Whether it is kept: not if it is too large, or the disk refuses.
     pub fn put(&self, group: &Digest, key: &Digest, value: &[&[u8]]) -> bool {
         match &self.0 {

@@ -1,6 +1,7 @@
 //! What an operator, or an archive that has a new study, tells this server, on its admin listener.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dicomweb_types::Uid;
 use http::{Method, Request, Response, header};
@@ -18,6 +19,9 @@ use crate::upstream::Upstream;
 
 /// The longest list of studies, in bytes.
 const LONGEST: u64 = 4 << 20;
+
+/// How long a purge may wait until everything is removed.
+const PURGING: Duration = Duration::from_secs(2);
 
 /// Why an order is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,13 +52,13 @@ pub(crate) async fn answer(
     }
     let study = path.strip_prefix("/cache/studies/")?;
     Some(match *request.method() {
-        Method::DELETE => purge(app, &request, study),
+        Method::DELETE => purge(app, &request, study).await,
         _ => Err(ServerError::MethodOf("DELETE")),
     })
 }
 
 /// Drops all that is kept of a study, of whatever archive.
-fn purge(
+async fn purge(
     app: &App,
     request: &Request<Incoming>,
     study: &str,
@@ -64,6 +68,9 @@ fn purge(
     for upstream in app.upstreams.iter() {
         app.is_gone(upstream, &study);
     }
+    // Nothing of it is shown any more; once this is answered, nothing of it is on this node's disk either,
+    // unless that takes too long.
+    app.cache.is_gone_here(PURGING).await;
     Ok(respond::done())
 }
 

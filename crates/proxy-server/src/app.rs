@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dicomweb_types::Uid;
 use http::header;
@@ -136,8 +137,15 @@ pub async fn serve(
         never = app.cache.follow() => match never {},
         never = orthanc_feed::follow(&app) => match never {},
     }
+    // What was purged must not come back with the next start, or at another node.
+    if !app.cache.is_gone_everywhere(SETTLING).await {
+        tracing::warn!("left before everything that was purged is removed");
+    }
     Ok(())
 }
+
+/// How long leaving may wait for what is being removed.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// Everything a request needs, made at the start and never changed.
 pub(crate) struct App {
@@ -350,11 +358,13 @@ async fn rendering(
     upstream: &Arc<Upstream>,
     resource: &Resource,
     visitor: Visitor,
-    (parts, body): (Parts, Incoming),
+    (mut parts, body): (Parts, Incoming),
     client: SocketAddr,
 ) -> Result<Response<Body>, ServerError> {
     match parts.method {
-        Method::GET | Method::HEAD => {}
+        Method::GET => {}
+        // Ranges are of GET only (RFC 9110 §14.2).
+        Method::HEAD => drop(parts.headers.remove(header::RANGE)),
         Method::OPTIONS => return Ok(respond::allowed_methods()),
         _ => return Err(ServerError::Method),
     }

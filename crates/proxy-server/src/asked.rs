@@ -45,11 +45,15 @@ pub(crate) struct Asked {
     /// The same, as the archive is asked.
     pub(crate) caller: Caller,
     /// What the client holds already.
-    pub(crate) held: Held,
+    held: Held,
+    /// Whether it is answered in parts, which are of the whole that is asked for and held by nobody.
+    is_in_parts: AtomicBool,
     /// Whether somebody waits for it.
     pub(crate) class: Class,
-    /// When, in the order of purges.
+    /// When.
     pub(crate) began: Began,
+    /// Which change of the study was the last by then: work from before is not for who asks after it.
+    last_change: u64,
     /// Whether something is kept that is too old.
     stale: AtomicBool,
     /// How much had been kept when it was looked at.
@@ -74,7 +78,8 @@ impl Asked {
         request: &Parts,
     ) -> Result<Self, ServerError> {
         let query = request.uri.query().unwrap_or_default();
-        let kind = resource.kind;
+        let Resource { kind, scope } = resource;
+        let kind = *kind;
         let mut params = RenderParams::parse(query, kind, app.config.strict)?;
         let wishes = Wishes::read(params.accept.take(), &request.headers, app.config.strict)?;
         plan::check(&params, &app.config)?;
@@ -83,14 +88,16 @@ impl Asked {
             app: app.clone(),
             upstream: upstream.clone(),
             kind,
-            scope: resource.scope.clone(),
+            scope: scope.clone(),
             params,
             wishes,
             caller: visitor.caller.clone().with_urgency(urgency_of(class)),
             visitor,
             held: Held::from_headers(&request.headers),
+            is_in_parts: AtomicBool::new(false),
             class,
             began: app.cache.now(),
+            last_change: app.cache.last_change(&upstream.realm.groups(scope.study())),
             stale: AtomicBool::new(false),
             looked: AtomicU64::new(u64::MAX),
             is_proved: AtomicBool::new(false),
@@ -115,6 +122,7 @@ impl Asked {
         visitor: Visitor,
         Form { params, wishes }: Form,
     ) -> Self {
+        let last_change = app.cache.last_change(&upstream.realm.groups(scope.study()));
         Self {
             app: app.clone(),
             upstream: upstream.clone(),
@@ -125,8 +133,10 @@ impl Asked {
             caller: visitor.caller.clone().with_urgency(Urgency::Background),
             visitor,
             held: Held::default(),
+            is_in_parts: AtomicBool::new(false),
             class: Class::Bulk,
             began: app.cache.now(),
+            last_change,
             stale: AtomicBool::new(false),
             looked: AtomicU64::new(u64::MAX),
             is_proved: AtomicBool::new(false),
@@ -235,7 +245,7 @@ impl Asked {
 
     /// The archive says that something is not there, or not for who asks: he is no longer shown what is kept of
     /// the study, unless the archive shows him this; and if it is gone for all, nobody is.
-    pub(crate) async fn is_gone(&self, error: &ServerError, is_kept: bool) {
+    pub(crate) async fn note_gone(&self, error: &ServerError, is_kept: bool) {
         if let Right::AsTheArchiveSays(credential) = &self.visitor.right {
             let (proofs, study) = (&self.app.cache.proofs, self.study().index);
             if error.is_denied() || matches!(self.scope, Scope::Study(_)) {
@@ -254,13 +264,24 @@ impl Asked {
         }
     }
 
+    /// What the client holds already of what it is sent.
+    pub(crate) fn held(&self) -> &Held {
+        static NOTHING: Held = Held::Tags(Vec::new());
+        if self.is_in_parts.load(Relaxed) { &NOTHING } else { &self.held }
+    }
+
+    /// Notes that it is answered in parts.
+    pub(crate) fn note_parts(&self) {
+        self.is_in_parts.store(true, Relaxed);
+    }
+
     /// Where things of the study that was asked for are kept.
     pub(crate) fn study(&self) -> cache::Groups {
         self.upstream.realm.groups(self.scope.study())
     }
 
     /// Notes that what is kept is looked at now.
-    pub(crate) fn looks(&self) {
+    pub(crate) fn note_look(&self) {
         self.looked.store(self.app.cache.kept_so_far(), Relaxed);
     }
 
@@ -270,7 +291,7 @@ impl Asked {
     }
 
     /// Notes that what is kept is too old.
-    pub(crate) fn is_stale(&self) {
+    pub(crate) fn note_stale(&self) {
         self.stale.store(true, Relaxed);
     }
 
@@ -280,7 +301,10 @@ impl Asked {
 
     /// Why the archive is asked.
     pub(crate) fn origin(&self) -> Origin {
-        let why = if !self.may_keep() {
+        // Frames that are named together are put together for each request.
+        let are_several =
+            matches!(&self.scope, Scope::Frames(_, frames) if frames.as_slice().len() > 1);
+        let why = if !self.may_keep() || are_several {
             Asking::Bypass
         } else if self.stale.load(Relaxed) {
             Asking::Stale
@@ -333,27 +357,36 @@ impl Asked {
         V: Clone + Send + Sync + 'static,
         F: Future<Output = Result<V, ServerError>> + Send + 'static,
     {
-        // Work from before a change of the study is not for who asks after it.
         let study = self.study();
-        // Nor is that for which nobody waits for who does: it stands behind all others.
+        // That for which nobody waits is not for who does: it stands behind all others.
         let waits = self.class == Class::Interactive;
         // And who sees some studies only is told of what lies in another that it is not there.
         let is_limited = self.visitor.limit().is_some();
         let name = |whose: Option<&Digest>| {
-            let changes = self.app.cache.changes(&study);
-            self.upstream.realm.work(&(study.index, changes, waits, is_limited, whose, name))
+            let key = (study.index, self.last_change, waits, is_limited, whose, name);
+            self.upstream.realm.work(&key)
         };
         let own = match &self.visitor.right {
             Right::All | Right::Studies(_) => None,
             Right::AsTheArchiveSays(credential) => Some(name(Some(credential.digest()))),
         };
-        let key = match own {
+        let shares_with_nobody = match &own {
             // Also where the proof came of work that is still under way.
-            Some(own) if !self.is_proved() || flights.is_under_way(&own) => own,
-            _ => name(None),
+            Some(own) => !self.is_proved() || flights.is_under_way(own),
+            None => false,
         };
-        let landed = flights.share(key, work).await;
-        let Landed { value, followed } = landed.map_err(|Died| ServerError::Broke)?;
+        let key = own.filter(|_| shares_with_nobody).unwrap_or_else(|| name(None));
+        let mut work = Some(work);
+        let landed = flights.share_or_leave(key, &mut work).await;
+        let mut landed = landed.map_err(|Died| ServerError::Broke)?;
+        // What the archive refuses to who leads it may show to who follows.
+        if let (Err(refused), true, Some(own)) = (&landed.value, landed.followed, own)
+            && refused.says_that_it_is_gone()
+        {
+            let again = flights.share_or_leave(own, &mut work).await;
+            landed = again.map_err(|Died| ServerError::Broke)?;
+        }
+        let Landed { value, followed } = landed;
         Ok(Landed { value: value?, followed })
     }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use dicomweb_types::Uid;
-use http::Method;
+use http::{Method, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 
 use crate::access::Visitor;
@@ -41,6 +41,47 @@ impl Change {
             Some(study) => Self::Changed(study),
             None if *method == Method::POST => Self::Stored,
             None => Self::Nothing,
+        }
+    }
+}
+
+/// A change that was asked for, of which it is not known yet what came of it. Where that stays so (the client
+/// has left, the archive broke off), it may have been made.
+pub(crate) struct Unsettled<'a> {
+    app: &'a App,
+    upstream: &'a Upstream,
+    /// Of which study; none once it is known.
+    study: Option<&'a Uid>,
+    is_removal: bool,
+}
+
+impl<'a> Unsettled<'a> {
+    pub(crate) fn new(app: &'a App, upstream: &'a Upstream, change: &'a Change) -> Self {
+        let study = match change {
+            Change::Gone(study) | Change::Changed(study) => Some(study),
+            Change::Stored | Change::Nothing => None,
+        };
+        Self { app, upstream, study, is_removal: matches!(change, Change::Gone(_)) }
+    }
+
+    /// The archive has answered.
+    pub(crate) fn settle(mut self, status: StatusCode) {
+        // One that fails, or stands before the archive, may have done it all the same.
+        if status.is_server_error() {
+            return;
+        }
+        let study = self.study.take();
+        let is_gone_already = matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
+        if let Some(study) = study.filter(|_| self.is_removal && is_gone_already) {
+            self.app.cache.distrust(&self.upstream.realm.groups(study));
+        }
+    }
+}
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        if let Some(study) = self.study {
+            self.app.cache.distrust(&self.upstream.realm.groups(study));
         }
     }
 }
@@ -88,6 +129,13 @@ fn studies_in(answer: &[u8]) -> BTreeSet<Uid> {
         rest[..end].parse().ok()
     });
     uids.collect()
+}
+
+impl<B> Drop for Stored<B> {
+    /// Also where the client has left before the end.
+    fn drop(&mut self) {
+        self.ended();
+    }
 }
 
 impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Stored<B> {

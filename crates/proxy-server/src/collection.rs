@@ -163,6 +163,7 @@ pub(crate) async fn of_items(
     asked: &Arc<Asked>,
     items: Items,
 ) -> Result<crate::render_service::Outcome, ServerError> {
+    asked.note_parts();
     let Items { items, without_form } = items;
     let mut parts = parts(asked.clone(), items);
     let mut left_out: Vec<LeftOut> = Vec::new();

@@ -70,6 +70,18 @@ impl Held {
     }
 }
 
+/// Whether a request is for another state of what it names than this (`If-Match`, RFC 9110 §13.1.1).
+pub(crate) fn is_for_another(request: &HeaderMap, tag: &ETag) -> bool {
+    let mut wanted = request.get_all(header::IF_MATCH).iter().peekable();
+    let is_asked = wanted.peek().is_some();
+    // Weak tags never match.
+    let fits = |value: &http::HeaderValue| {
+        let tags = value.to_str().unwrap_or_default().split(',').map(str::trim);
+        tags.into_iter().any(|wanted| wanted == "*" || wanted == tag.as_str())
+    };
+    is_asked && !wanted.any(fits)
+}
+
 fn opaque(tag: &str) -> &str {
     let tag = tag.trim();
     tag.strip_prefix("W/").unwrap_or(tag)
@@ -100,5 +112,24 @@ mod tests {
             assert!(!held(&values).names(&tag), "{values:?}");
         }
         assert_eq!(held(&["*"]), Held::Anything);
+    }
+
+    #[test]
+    fn a_condition_is_met_by_the_very_tag() {
+        let tag = ETag::of_digest(&[7; 16]);
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::IF_MATCH, value.parse().unwrap());
+            }
+            is_for_another(&headers, &tag)
+        };
+        let text = tag.as_str();
+        for values in [vec![], vec!["*"], vec![text], vec!["\"x\"", &format!("\"y\" , {text}")]] {
+            assert!(!of(&values), "{values:?}");
+        }
+        for values in [vec!["\"x\""], vec![""], vec![&*format!("W/{text}")]] {
+            assert!(of(&values), "{values:?}");
+        }
     }
 }

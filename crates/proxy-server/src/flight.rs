@@ -72,9 +72,23 @@ where
     where
         F: Future<Output = V> + Send + 'static,
     {
-        let mut work = Some(work);
+        self.share_or_leave(key, &mut Some(work)).await
+    }
+
+    /// The same; where another led, the work is left as it was.
+    ///
+    /// # Errors
+    /// Work that was led from here has died.
+    pub(crate) async fn share_or_leave<F>(
+        &self,
+        key: K,
+        work: &mut Option<impl FnOnce() -> F>,
+    ) -> Result<Landed<V>, Died>
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
         loop {
-            match self.join(&key, &mut work) {
+            match self.join(&key, work) {
                 Some(Role::Leads(seat)) => {
                     let value = seat.landed().await.ok_or(Died)?;
                     return Ok(Landed { value, followed: false });

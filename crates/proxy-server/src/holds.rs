@@ -86,6 +86,22 @@ impl Holds {
         })
     }
 
+    /// The same for a source that is kept, which takes no call of an archive.
+    ///
+    /// # Errors
+    /// As of [`Holds::of`].
+    pub(crate) async fn of_kept(&self, bytes: u64) -> Result<Hold, Overloaded> {
+        let share = if bytes <= SMALL { &self.small } else { &self.large };
+        let units = share.units.clone().acquire_many_owned(share.units(bytes));
+        match tokio::time::timeout(self.patience, units).await {
+            Ok(Ok(units)) => Ok(Hold::new(units, None)),
+            _ => {
+                self.refused.fetch_add(1, Relaxed);
+                Err(Overloaded)
+            }
+        }
+    }
+
     async fn once_there_is(&self, bytes: u64, large_calls: &Arc<Semaphore>) -> Option<Hold> {
         // Nothing closes a semaphore of ours.
         if bytes <= SMALL {

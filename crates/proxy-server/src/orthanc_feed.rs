@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use dicomweb_types::Uid;
 use futures_util::future::{join_all, pending};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::access::Visitor;
 use crate::app::App;
-use crate::cache::Moment;
 use crate::upstream::Upstream;
 
 /// Changes of one answer.
@@ -101,7 +100,7 @@ impl Feed {
                     Err(reason) => tracing::warn!(reason, "Orthanc's changes cannot be followed"),
                 }
                 // What happened meanwhile may have left its list.
-                self.distrust_all();
+                self.app.cache.distrust_all();
             }
             if asked != Ok(More::Now) {
                 tokio::time::sleep(self.every).await;
@@ -118,26 +117,31 @@ impl Feed {
         let path = format!("changes?since={since}&limit={AT_ONCE}");
         let changes: Changes = self.get(&path).await?;
         for change in changes.changes.iter().filter(|change| change.is_of_a_stable_study()) {
-            if let Some(study) = self.study(&change.id).await {
+            // One that cannot be told now is asked for again, with the rest.
+            if let Some(study) = self.study(&change.id).await? {
                 self.app.has_changed(&self.upstream, &study, Visitor::nobody(&self.upstream));
             }
         }
+        let is_more = !changes.done && changes.last != since;
         self.since = Some(changes.last);
-        Ok(if changes.done { More::Later } else { More::Now })
+        Ok(if is_more { More::Now } else { More::Later })
     }
 
-    /// Something has changed, and it is not known what: everything is asked for anew as it is shown.
-    fn distrust_all(&self) {
-        self.app.cache.distrust_before(Moment::now());
-    }
-
-    async fn study(&self, id: &str) -> Option<Uid> {
-        // It may be gone by now.
-        let study: Study = self.get(&format!("studies/{id}")).await.ok()?;
-        study.main_dicom_tags.uid.trim_end_matches(['\0', ' ']).parse().ok()
+    /// It may be gone by now.
+    async fn study(&self, id: &str) -> Result<Option<Uid>, &'static str> {
+        let study: Option<Study> = self.get_if_there(&format!("studies/{id}")).await?;
+        let uid = study.map(|study| study.main_dicom_tags.uid);
+        Ok(uid.and_then(|uid| uid.trim_end_matches(['\0', ' ']).parse().ok()))
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, &'static str> {
+        self.get_if_there(path).await?.ok_or(REFUSES)
+    }
+
+    async fn get_if_there<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<Option<T>, &'static str> {
         let url = self.root.join(path).map_err(|_| "its address cannot be told")?;
         let client = &self.upstream.client;
         let mut headers = HeaderMap::new();
@@ -152,8 +156,11 @@ impl Feed {
             if answer.status().is_server_error() {
                 return Err("it fails");
             }
+            if answer.status() == StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
             if !answer.status().is_success() {
-                return Err("it refuses: orthanc_changes needs its REST API beside /dicom-web");
+                return Err(REFUSES);
             }
             let mut body = Vec::new();
             while let Some(chunk) = answer.chunk().await.map_err(|_| "it broke off")? {
@@ -162,12 +169,14 @@ impl Feed {
                     return Err("its answer is too long");
                 }
             }
-            serde_json::from_slice(&body).map_err(|_| "its answer is none of Orthanc's")
+            serde_json::from_slice(&body).map(Some).map_err(|_| "its answer is none of Orthanc's")
         };
         let limit = client.timeout().saturating_mul(2);
         tokio::time::timeout(limit, asked).await.unwrap_or(Err("it does not answer in time"))
     }
 }
+
+const REFUSES: &str = "it refuses: orthanc_changes needs its REST API beside /dicom-web";
 
 /// Whether there are more changes already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

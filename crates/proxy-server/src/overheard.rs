@@ -14,6 +14,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 use http::{Method, StatusCode};
 use http_body::{Body as HttpBody, Frame};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::known::Said;
 use crate::upstream::Upstream;
@@ -23,6 +24,13 @@ const LONGEST: usize = 8 << 20;
 
 /// The most that a compressed one may inflate to.
 const LONGEST_INFLATED: u64 = 64 << 20;
+
+/// What may be kept of all answers that are listened to at the same time, in pieces of [`PIECE`].
+static ROOM: Semaphore = Semaphore::const_new((64 << 20) / PIECE);
+const PIECE: usize = 64 << 10;
+
+/// Answers that are read at the same time: each may inflate.
+static READING: Semaphore = Semaphore::const_new(2);
 
 /// Whether an answer tells of instances.
 pub(crate) fn tells(method: &Method, below: &str, answer: &Parts) -> bool {
@@ -50,34 +58,61 @@ pub(crate) fn opens(method: &Method, below: &str) -> Option<Uid> {
 /// A body that is listened to as it passes.
 pub(crate) struct Overheard<B> {
     body: B,
-    kept: Option<Vec<u8>>,
+    kept: Option<Kept>,
     is_gzip: bool,
     upstream: Arc<Upstream>,
+}
+
+/// What has passed so far, in its share of the room.
+#[derive(Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    room: Option<SemaphorePermit<'static>>,
+}
+
+impl Kept {
+    /// With more of it; `None` where it is too long, or there is no room.
+    fn and(mut self, data: &[u8]) -> Option<Self> {
+        let length = self.bytes.len() + data.len();
+        let has = self.room.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let more = u32::try_from(length.div_ceil(PIECE).saturating_sub(has)).ok()?;
+        if length > LONGEST {
+            return None;
+        }
+        let more = ROOM.try_acquire_many(more).ok()?;
+        match &mut self.room {
+            Some(room) => room.merge(more),
+            None => self.room = Some(more),
+        }
+        self.bytes.extend_from_slice(data);
+        Some(self)
+    }
 }
 
 impl<B> Overheard<B> {
     pub(crate) fn new(body: B, answer: &Parts, upstream: Arc<Upstream>) -> Self {
         let coding = answer.headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
         let is_gzip = coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"gzip"));
-        let kept = (coding.is_none() || is_gzip).then(Vec::new);
+        let kept = (coding.is_none() || is_gzip).then(Kept::default);
         Self { body, kept, is_gzip, upstream }
     }
 
     fn keep(&mut self, data: &[u8]) {
-        let kept = self.kept.take();
-        self.kept = kept.filter(|kept| kept.len() + data.len() <= LONGEST).map(|mut kept| {
-            kept.extend_from_slice(data);
-            kept
-        });
+        self.kept = self.kept.take().and_then(|kept| kept.and(data));
     }
 
     fn ended(&mut self) {
-        let Some(json) = self.kept.take().filter(|kept| !kept.is_empty()) else { return };
+        let Some(kept) = self.kept.take().filter(|kept| !kept.bytes.is_empty()) else { return };
         let (upstream, is_gzip) = (self.upstream.clone(), self.is_gzip);
-        tokio::task::spawn_blocking(move || {
-            for said in read(&json, is_gzip) {
-                upstream.known.learn(&said);
-            }
+        tokio::spawn(async move {
+            let _turn = READING.acquire().await;
+            let reading = tokio::task::spawn_blocking(move || {
+                for said in read(&kept.bytes, is_gzip) {
+                    upstream.known.learn(&said);
+                }
+            });
+            // It teaches something, or it does not.
+            let _ = reading.await;
         });
     }
 }

@@ -26,7 +26,7 @@ use wadors_client::UpstreamError;
 use crate::access::{self, Right, Visitor};
 use crate::app::App;
 use crate::asked::class_of;
-use crate::changes::{self, Change, Stored};
+use crate::changes::{self, Change, Stored, Unsettled};
 use crate::config::Config;
 use crate::forwarded::{self, TrustedProxies};
 use crate::overheard::{self, Overheard};
@@ -94,6 +94,12 @@ pub(crate) async fn forward(
         // What is compressed cannot be rewritten.
         headers.remove(header::ACCEPT_ENCODING);
     }
+    let change = Change::of(&parts.method, below);
+    if change == Change::Stored {
+        // Of which studies, its answer says.
+        headers.remove(header::ACCEPT_ENCODING);
+    }
+    let unsettled = Unsettled::new(app, upstream, &change);
     let sent = headers.get(header::AUTHORIZATION).cloned();
     let mut outgoing = archive.http().request(parts.method.clone(), url).headers(headers);
     // Without a body there must be none: an empty one would go out as `chunked` on a GET.
@@ -107,6 +113,7 @@ pub(crate) async fn forward(
         tracing::debug!(error = %wadors_client::explain(&error), "the archive gave no answer");
         ForwardError::NoAnswer(wadors_client::explain(&error))
     })?;
+    unsettled.settle(answer.status());
     if !archive.forwards_callers() && answer.status() == StatusCode::UNAUTHORIZED {
         archive.refused(sent.as_ref());
         if has_our_rights(upstream, &parts.method) {
@@ -121,7 +128,8 @@ pub(crate) async fn forward(
     }
     // Who says that nobody waits opens nothing: it makes what it wants itself, at its own pace.
     let is_viewer = class_of(&parts.headers) == Class::Interactive;
-    let heard = Heard { app, upstream, method: &parts.method, below, visitor, is_viewer };
+    let method = &parts.method;
+    let heard = Heard { app, upstream, method, below, change, visitor, is_viewer };
     match limit.filter(|_| answer.status().is_success()) {
         Some(studies) => {
             let answer = only_theirs(answer, &studies).await?;
@@ -199,6 +207,7 @@ struct Heard<'a> {
     upstream: &'a Arc<Upstream>,
     method: &'a Method,
     below: &'a str,
+    change: Change,
     visitor: Visitor,
     is_viewer: bool,
 }
@@ -217,9 +226,9 @@ impl Heard<'_> {
         if !answer.status.is_success() {
             return Body::streamed(body);
         }
-        match Change::of(method, below) {
-            Change::Gone(study) => app.is_gone(upstream, &study),
-            Change::Changed(study) => app.has_changed(upstream, &study, visitor()),
+        match &self.change {
+            Change::Gone(study) => app.is_gone(upstream, study),
+            Change::Changed(study) => app.has_changed(upstream, study, visitor()),
             Change::Stored => {
                 let stored = Stored::new(body, app.clone(), upstream.clone(), visitor());
                 return Body::streamed(stored);

@@ -189,7 +189,7 @@ pub(crate) async fn draw(
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
     let spec = spec(asked, media_type)?;
-    let work = ("draw", subject.key(), asked.kind, spec.clone(), &asked.held);
+    let work = ("draw", subject.key(), asked.kind, spec.clone(), asked.held());
     let (owner, subject) = (asked.clone(), subject.clone());
     let drawing = move || async move {
         match drawn_meanwhile(&owner, &subject, media_type).await {
@@ -248,7 +248,7 @@ pub(crate) async fn draw_frame(
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
     let spec = spec(asked, media_type)?;
-    let work = ("draw frame", path, frame, asked.kind, spec.clone(), &asked.held);
+    let work = ("draw frame", path, frame, asked.kind, spec.clone(), asked.held());
     let (owner, path) = (asked.clone(), path.clone());
     let drawing = move || async move { draw_frame_alone(&owner, &path, frame, spec).await };
     Ok(asked.once(&asked.app.together.drawings, &work, drawing).await?.value)
@@ -296,7 +296,7 @@ pub(crate) async fn draw_card(
             warnings: Vec::new(),
         }
     };
-    if asked.held.is_held(&etag) {
+    if asked.held().is_held(&etag) {
         return Ok(answer(None, origin));
     }
     if let Some((picture, _)) = kept(asked, None, &etag).await {
@@ -329,7 +329,7 @@ async fn finish(asked: &Asked, work: Work) -> Result<Answer, ServerError> {
     let (told, drawn) = if is_probably_there(asked, &facts.subject, may_keep).await {
         let (told, job) = told(job).await?;
         let kept = if may_keep { kept(asked, Some(&facts.subject), &told.tag).await } else { None };
-        let drawn = match (asked.held.names(&told.tag), kept) {
+        let drawn = match (asked.held().names(&told.tag), kept) {
             (true, _) => None,
             (false, Some((picture, _))) => Some(Ok(Drawn { picture, timings: None })),
             (false, None) => Some(drawn(asked, job, upstream).await),
@@ -350,7 +350,7 @@ async fn finish(asked: &Asked, work: Work) -> Result<Answer, ServerError> {
     Ok(Answer {
         etag: told.tag,
         content_location: location,
-        drawn: drawn.filter(|_| asked.held != Held::Anything),
+        drawn: drawn.filter(|_| *asked.held() != Held::Anything),
         representative: None,
         shown: Shown::Image(facts.subject),
         origin: asked.origin(),
@@ -363,7 +363,7 @@ async fn finish(asked: &Asked, work: Work) -> Result<Answer, ServerError> {
 /// or it was kept until the study changed.
 async fn is_probably_there(asked: &Asked, subject: &SubjectKey, may_keep: bool) -> bool {
     let (cache, study) = (&asked.app.cache, asked.upstream.realm.groups(asked.scope.study()));
-    if asked.held.may_spare_work() || (may_keep && cache.changes(&study) > 0) {
+    if asked.held().may_spare_work() || (may_keep && cache.last_change(&study) > 0) {
         return true;
     }
     let place = asked.place(Key::Identity { subject, view: None });
@@ -553,7 +553,7 @@ async fn draw_candidate(
     media_type: MediaType,
 ) -> Result<Answer, ServerError> {
     let spec = spec(asked, media_type)?;
-    let work = ("candidate", &candidate.path, candidate.frame, asked.kind, spec, &asked.held);
+    let work = ("candidate", &candidate.path, candidate.frame, asked.kind, spec, asked.held());
     let (owner, candidate) = (asked.clone(), candidate.clone());
     let drawing = move || async move { draw_candidate_alone(&owner, &candidate, media_type).await };
     Ok(asked.once(&asked.app.together.drawings, &work, drawing).await?.value)

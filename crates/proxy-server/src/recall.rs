@@ -16,7 +16,7 @@ use crate::cache::{
 };
 use crate::conditional::{ETag, Held};
 use crate::error::{Level, ServerError};
-use crate::fingerprint::{self, Fingerprint};
+use crate::fingerprint::{self, Fingerprint, SourceHash};
 use crate::forms::{self, Made};
 use crate::negotiate::Container;
 use crate::picture::{self, Answer, Asking, Drawn, Origin, Stale};
@@ -136,7 +136,7 @@ async fn unchanged(asked: &Asked, subject: &SubjectKey, identity: Identity) -> O
     if !answers.into_iter().all(|is_unchanged| is_unchanged) {
         return None;
     }
-    let identity = Identity { checked: Moment::now(), ..identity };
+    let identity = Identity { checked: asked.began.at(), ..identity };
     let place = asked.place(Key::Identity { subject, view: None });
     asked.app.cache.keep_identity(&place, asked.began, identity.clone());
     Some(identity)
@@ -319,7 +319,7 @@ async fn of_identity(
         warnings: Vec::new(),
     };
     let kept = |drawn, found| answer(drawn, Origin::Kept { found, seen, stale: None });
-    if asked.held.names(&tag) || asked.held == Held::Anything {
+    if asked.held().names(&tag) || *asked.held() == Held::Anything {
         return Recalled::new(kept(None, Found::Memory), seen);
     }
     let place = asked.place(Key::picture(Some(&subject.instance), &tag));
@@ -335,10 +335,8 @@ async fn of_identity(
     if !asked.prove().await {
         return None;
     }
-    let key = Key::Source { instance: &subject.instance, hash: source };
-    let (frame, found) = asked.app.cache.source(&asked.place(key)).await?;
-    let drawing = Again { subject: subject.clone(), spec, labels, tag: tag.clone() };
-    let drawn = drawing.drawn(asked, frame).await?;
+    let drawing = Again { subject: subject.clone(), source, spec, labels, tag: tag.clone() };
+    let (drawn, found) = drawing.drawn(asked).await?;
     Recalled::new(answer(Some(drawn), Origin::DrawnAgain { found, seen, stale: None }), seen)
 }
 
@@ -350,29 +348,51 @@ fn labels(spec: &RenderSpec, identity: &Identity) -> Option<Labels> {
 /// A picture of a source that is kept.
 struct Again {
     subject: SubjectKey,
+    source: SourceHash,
     spec: RenderSpec,
     labels: Option<Labels>,
     tag: ETag,
 }
 
 impl Again {
-    /// `None` where it cannot be drawn: the long way will say why.
-    async fn drawn(self, asked: &Arc<Asked>, frame: EncodedFrame) -> Option<Drawn> {
+    /// Drawn, and where its source was found; `None` where it is not kept or cannot be drawn: the long way will
+    /// say why.
+    async fn drawn(self, asked: &Arc<Asked>) -> Option<(Drawn, Found)> {
         asked.admit().ok()?;
+        let work = ("draw again", self.tag.as_str().to_owned());
+        let owner = asked.clone();
+        let drawing = move || async move {
+            let Some((frame, found)) = self.read(&owner).await else { return Ok(None) };
+            self.draw(&owner, frame).await.map(|drawn| Some((drawn, found)))
+        };
+        asked.once(&asked.app.together.again, &work, drawing).await.ok()?.value
+    }
+
+    /// The source, under its share of the memory for sources.
+    async fn read(&self, asked: &Asked) -> Option<(EncodedFrame, Found)> {
+        let cache = &asked.app.cache;
+        let key = Key::Source { instance: &self.subject.instance, hash: self.source };
+        let place = asked.place(key);
+        let hold = match cache.source_length(&place).await? {
+            0 => None,
+            length => Some(asked.app.holds.of_kept(length).await.ok()?),
+        };
+        let (mut frame, found) = cache.source(&place).await?;
+        if let Some(hold) = hold {
+            frame.bytes = hold.keep(frame.bytes);
+        }
+        Some((frame, found))
+    }
+
+    async fn draw(self, asked: &Asked, frame: EncodedFrame) -> Result<Drawn, ServerError> {
         let EncodedFrame { attributes, transfer_syntax, bytes } = frame;
         let source = Source::Frame { attributes: Box::new(attributes), transfer_syntax, bytes };
         let limits = asked.app.config.limits();
         let job = RenderJob { labels: self.labels, ..RenderJob::new(source, self.spec, limits) };
         debug_assert_eq!(fingerprint::told(&job).tag, self.tag);
-        let work = ("draw again", self.tag.as_str());
-        let (owner, tag) = (asked.clone(), self.tag.clone());
-        let subject = self.subject;
-        let drawing = move || async move {
-            let drawn = picture::drawn(&owner, job, Duration::ZERO).await;
-            let drawn = drawn.map_err(|error| ServerError::of_work(error, Level::Instance))?;
-            remember::picture(&owner, Some(&subject), &tag, drawn.picture.clone());
-            Ok(drawn)
-        };
-        asked.once(&asked.app.together.again, &work, drawing).await.ok().map(|landed| landed.value)
+        let drawn = picture::drawn(asked, job, Duration::ZERO).await;
+        let drawn = drawn.map_err(|error| ServerError::of_work(error, Level::Instance))?;
+        remember::picture(asked, Some(&self.subject), &self.tag, drawn.picture.clone());
+        Ok(drawn)
     }
 }

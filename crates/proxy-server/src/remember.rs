@@ -4,7 +4,7 @@ use core_render::{Category, EncodedFrame, Picture, RenderSpec};
 use wadors_client::Version;
 
 use crate::asked::Asked;
-use crate::cache::{Digest, DrawnFrom, Identity, Key, Moment, Shown, Standing, SubjectKey};
+use crate::cache::{Digest, DrawnFrom, Identity, Key, Shown, Standing, SubjectKey};
 use crate::conditional::ETag;
 use crate::fingerprint::Told;
 use crate::picture::Answer;
@@ -31,7 +31,7 @@ pub(crate) fn subject(asked: &Asked, facts: &Facts, told: &Told, spec: &RenderSp
         corner: facts.corner.clone(),
         shows_label: facts.shows_label,
         versions: facts.versions.clone(),
-        checked: Moment::now(),
+        checked: began.at(),
     };
     let subject = &facts.subject;
     let place = |view| asked.place(Key::Identity { subject, view });
@@ -69,7 +69,7 @@ pub(crate) async fn standing(
     }
     let place = asked.place(Key::Standing { kind: asked.kind, scope: &asked.scope });
     let shown = answer.shown.clone();
-    let checked = Moment::now();
+    let checked = asked.began.at();
     let before = asked.app.cache.standing(&place).await;
     let same = before.filter(|old| old.shown == shown);
     // What a client holds already was not drawn, so that it is not said which frame it is.

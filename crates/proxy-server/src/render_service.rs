@@ -58,7 +58,7 @@ pub(crate) async fn rendering(
 ) -> Result<Outcome, ServerError> {
     let asked = Arc::new(Asked::read(app, upstream, resource, visitor, request)?);
     asked.look_up_proof().await;
-    asked.looks();
+    asked.note_look();
     let kept = match recall::answer(&asked).await {
         // Where the archive does not say so, it is asked for the thing itself.
         Some(kept) if asked.prove().await => Some(kept),
@@ -70,7 +70,7 @@ pub(crate) async fn rendering(
             renew::in_background(&asked);
             return of_kept(&asked, kept, Some(Stale::Renewing));
         }
-        Some(Freshness::Fallback | Freshness::Over) => asked.is_stale(),
+        Some(Freshness::Fallback | Freshness::Over) => asked.note_stale(),
         None => {}
     }
     if asked.kind == Kind::Thumbnail && asked.may_keep() {
@@ -81,7 +81,7 @@ pub(crate) async fn rendering(
             of_kept(&asked, kept, Some(Stale::ArchiveDown))
         }
         Err(error) if error.says_that_it_is_gone() => {
-            asked.is_gone(&error, kept.is_some()).await;
+            asked.note_gone(&error, kept.is_some()).await;
             Err(error)
         }
         other => other,
@@ -104,11 +104,11 @@ async fn from_archive(asked: &Arc<Asked>, is_kept: bool) -> Result<Outcome, Serv
     let story = async {
         let Asked { app, upstream, visitor, scope, .. } = &**asked;
         app.access.stays_within(upstream, visitor, scope).await?;
-        if asked.class == Class::Bulk {
-            renew::without_who_asked(asked, is_kept);
-        }
         if let Some(items) = items_of_many(asked).await? {
             return collection::of_items(asked, items).await;
+        }
+        if asked.class == Class::Bulk {
+            renew::to_the_end(asked, is_kept);
         }
         let Landed { value, followed } = together(asked).await?;
         match value {
@@ -135,7 +135,8 @@ async fn from_archive(asked: &Arc<Asked>, is_kept: bool) -> Result<Outcome, Serv
 
 /// What is fetched and drawn once for all requests that are equal, at the same time.
 pub(crate) async fn together(asked: &Arc<Asked>) -> Result<Landed<Answered>, ServerError> {
-    let Asked { kind, scope, params, wishes, held, .. } = &**asked;
+    let Asked { kind, scope, params, wishes, .. } = &**asked;
+    let held = asked.held();
     let owner = asked.clone();
     let work = move || async move {
         // Between looking and leading another may have made it.

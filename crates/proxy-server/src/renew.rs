@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::app::App;
 use crate::asked::Asked;
 use crate::cache::Digest;
 use crate::render_service;
@@ -23,25 +24,38 @@ pub(crate) fn in_background(asked: &Asked) {
         return;
     }
     let renewal = Arc::new(asked.to_renew());
+    let place = Place { app: renewal.app.clone(), key };
     tokio::spawn(async move {
-        renew(&renewal, true).await;
-        renewal.app.renewals.end(&key);
+        let _held = place;
+        bring_about(&renewal, true).await;
     });
+}
+
+/// A place among the renewals, given back whatever comes of it.
+struct Place {
+    app: Arc<App>,
+    key: Digest,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.app.renewals.end(&self.key);
+    }
 }
 
 /// Brings what was asked for at low priority to its end though who asked may go away: it is for those who
 /// come later.
-pub(crate) fn without_who_asked(asked: &Arc<Asked>, is_kept: bool) {
+pub(crate) fn to_the_end(asked: &Arc<Asked>, is_kept: bool) {
     if asked.may_keep() {
         let asked = asked.clone();
-        tokio::spawn(async move { renew(&asked, is_kept).await });
+        tokio::spawn(async move { bring_about(&asked, is_kept).await });
     }
 }
 
-async fn renew(asked: &Arc<Asked>, is_kept: bool) {
+async fn bring_about(asked: &Arc<Asked>, is_kept: bool) {
     let limit = asked.app.config.request_timeout;
     match tokio::time::timeout(limit, render_service::together(asked)).await {
-        Ok(Err(error)) if error.says_that_it_is_gone() => asked.is_gone(&error, is_kept).await,
+        Ok(Err(error)) if error.says_that_it_is_gone() => asked.note_gone(&error, is_kept).await,
         Ok(Err(error)) => tracing::debug!(stage = error.stage(), %error, "not renewed"),
         Ok(Ok(_)) | Err(_) => {}
     }

@@ -19,7 +19,7 @@ use crate::access::AccessError;
 use crate::admin::AdminError;
 use crate::cache_status;
 use crate::collection::Collection;
-use crate::conditional::{ETag, Held};
+use crate::conditional::{self, ETag, Held};
 use crate::document::Payload;
 use crate::error::{Level, ServerError};
 use crate::head::HeadError;
@@ -101,6 +101,15 @@ impl HttpBody for Body {
 
 /// What a rendering came to; `request` says which part of it is wanted.
 pub(crate) fn outcome(outcome: Outcome, request: &HeaderMap) -> Response<Body> {
+    let tag = match &outcome {
+        Outcome::Picture(answer) => Some(&answer.etag),
+        Outcome::Document(payload) => Some(&payload.etag),
+        Outcome::Collection(_) => None,
+    };
+    if tag.is_some_and(|tag| conditional::is_for_another(request, tag)) {
+        let detail = "it is no longer what If-Match names".to_owned();
+        return problem(StatusCode::PRECONDITION_FAILED, detail, "request", None, None);
+    }
     match outcome {
         Outcome::Picture(answer) => picture(*answer),
         Outcome::Document(payload) => document(payload, request),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::Digest;
+use crate::cache::{Digest, Found};
 use crate::error::ServerError;
 use crate::flight::Flights;
 use crate::picture::{Answer, Drawn};
@@ -19,7 +19,7 @@ pub(crate) struct Together {
     /// Pictures that are drawn, for whatever requests.
     pub(crate) drawings: Work<Answer>,
     /// The same of sources that are kept.
-    pub(crate) again: Work<Drawn>,
+    pub(crate) again: Work<Option<(Drawn, Found)>>,
 }
 
 /// Work by what it is for.

@@ -118,6 +118,8 @@ pub(crate) async fn keep(core: Arc<Core>, client: Client) {
         life.spawn(live(core.clone(), client.clone()));
         let ended = life.join_next().await.and_then(Result::ok);
         core.link.session.send_replace(None);
+        // Others may forget something of it before there is a connection again, and nobody here hears it.
+        core.counts.dropped.add(core.queue.drop_all());
         if let Ended::Lost(trouble) = ended.unwrap_or(Ended::Lost(Trouble::Nonsense)) {
             core.link.log_lost(&trouble);
         }

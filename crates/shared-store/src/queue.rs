@@ -105,6 +105,17 @@ impl Queue {
         self.lock().drop_puts(|put| put.group == *group)
     }
 
+    /// Values that wait are not to be written any more: returns how many these were.
+    pub(crate) fn drop_all(&self) -> usize {
+        self.lock().drop_puts(|_| true)
+    }
+
+    /// A removal that could not be made waits again, behind the others. Until it is made, nothing that it covers
+    /// is handed out.
+    pub(crate) fn again(&self, removal: Removal) {
+        self.lock().removals.push_back(removal);
+    }
+
     /// Whether a value is about to be removed.
     pub(crate) fn hides(&self, group: &Digest, key: &Digest) -> bool {
         let waiting = self.lock();

@@ -22,7 +22,11 @@ pub(crate) async fn work(core: Arc<Core>) {
         core.queue.filled().await;
         core.link.connected().await;
         match core.queue.next() {
-            Some(Job::Remove(removal)) => remove(&core, &removal).await,
+            Some(Job::Remove(removal)) => {
+                if !remove(&core, &removal).await {
+                    core.queue.again(removal);
+                }
+            }
             Some(Job::Put(puts)) => put(&core, &puts).await,
             None => {}
         }
@@ -30,16 +34,22 @@ pub(crate) async fn work(core: Arc<Core>) {
     }
 }
 
-async fn remove(core: &Core, removal: &Removal) {
+/// Whether it was made.
+async fn remove(core: &Core, removal: &Removal) -> bool {
     for _ in 0..TRIES {
         core.link.connected().await;
         let Some(session) = core.link.session() else { continue };
         if done(core, session.remove(removal, &core.link.node)).await {
-            return core.counts.removals.one();
+            core.counts.removals.one();
+            return true;
         }
         sleep(PAUSE).await;
     }
+    tracing::warn!(
+        "the shared store does not remove what it is told to; it is told again and again"
+    );
     core.counts.removals_lost.one();
+    false
 }
 
 async fn put(core: &Core, puts: &[Put]) {

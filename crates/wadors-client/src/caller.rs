@@ -40,7 +40,8 @@ impl Caller {
         Self { urgency, ..self }
     }
 
-    pub(crate) fn urgency(&self) -> Urgency {
+    /// Whether somebody waits for them.
+    pub fn urgency(&self) -> Urgency {
         self.urgency
     }
 

@@ -75,7 +75,7 @@ impl std::fmt::Display for Rate {
 }
 
 /// Whether somebody waits for a call.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub enum Urgency {
     /// Somebody does.
     #[default]

@@ -489,6 +489,9 @@ async fn a_header_makes_no_other_request_of_one_with_our_credentials() {
         ("proxy-authorization", "Basic eDp5"),
         ("x-forwarded-user", "root"),
         ("remote-user", "root"),
+        // What others take for the same (CGI).
+        ("x_http_method_override", "DELETE"),
+        ("x_forwarded_for", "203.0.113.9"),
     ] {
         let before = door.archive.between().calls();
         let path = format!("{}/metadata", mine().path());

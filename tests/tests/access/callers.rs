@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lightbox_tests::door::{Door, Mode, Shown, assert_shows_nothing, basic, mine, theirs};
-use lightbox_tests::{Reply, eventually};
+use lightbox_tests::{Place, Reply, eventually};
 
 const MEMORY: [(&str, &str); 2] = [("cache_disk", "off"), ("cache_memory", "64MB")];
 
@@ -97,6 +97,44 @@ async fn who_leads_without_a_right_takes_nothing_from_who_has_one() {
     let (refused, allowed) = tokio::join!(refused, allowed);
     assert!(allowed.iter().all(|reply| reply.status() == 200), "{:?}", statuses(&allowed));
     assert!(refused.iter().all(|reply| reply.status() == 404), "{:?}", statuses(&refused));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_one_whose_rights_have_ended_is_not_refused_with_him() {
+    for code in [401, 404] {
+        let door = Door::start(Mode::Caller, &MEMORY).await;
+        let first = [("authorization", "Bearer second")];
+        door.guard.allow("Bearer second", &[mine().study_uid()]);
+        // Both are known to see the study.
+        for shown in [&first[..], &[("authorization", "Bearer right")]] {
+            assert_eq!(door.proxy.get_with(&picture(), shown).await.status(), 200);
+        }
+        match code {
+            401 => door.guard.expire("Bearer second"),
+            _ => door.guard.allow("Bearer second", &[]),
+        }
+        let wanted = format!("{}/thumbnail", Place::new(1, 1, 2).path());
+        let (gate, before) =
+            (door.archive.between().hold("/studies"), door.archive.between().calls());
+        let leads = door.proxy.get_with(&wanted, &first);
+        let follows = async {
+            let is_asked = || async { door.archive.between().calls() > before };
+            eventually("the archive is asked", is_asked).await;
+            let follows = join_all((0..5).map(|_| door.ask(Shown::Right, &wanted, &[])));
+            let open = async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                gate.open();
+            };
+            tokio::join!(follows, open).0
+        };
+        let (leads, follows) = tokio::join!(leads, follows);
+        assert_eq!(leads.status(), code, "{}", leads.text());
+        assert_eq!(statuses(&follows), [200; 5], "{code}");
+        // Nor has it cost them their proof.
+        let calls = door.archive.between().calls();
+        assert_eq!(door.ask(Shown::Right, &wanted, &[]).await.status(), 200);
+        assert_eq!(door.archive.between().calls(), calls);
+    }
 }
 
 fn statuses(replies: &[Reply]) -> Vec<u16> {

@@ -275,6 +275,12 @@ async fn without_keys_nobody_is_let_in_and_they_are_asked_for_again() {
     assert_eq!(reply.status(), 503, "{}", reply.text());
     assert_shows_nothing("without keys", &reply, &[]);
     assert_eq!(archive.between().calls(), 0);
+    // Those who wait for the same answer have it together, also where it is none.
+    let before = issuer.asked();
+    let all = futures_util::future::join_all((0..20).map(|_| asked())).await;
+    assert!(all.iter().all(|reply| reply.status() == 503));
+    let tried = issuer.asked() - before;
+    assert!(tried < 20, "{tried} of 20 have asked the issuer themselves");
     issuer.set_down(false);
     // Without oidc_studies_claim a token opens all.
     assert_eq!(asked().await.status(), 200);

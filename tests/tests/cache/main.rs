@@ -6,4 +6,5 @@ mod faults;
 mod front;
 mod kept;
 mod nodes;
+mod unseen;
 mod warm;

@@ -334,6 +334,38 @@ fn assert_problem(reply: &Reply, status: u16) {
 }
 
 #[tokio::test]
+async fn a_request_is_for_one_host_and_its_body_comes_plainly() {
+    let (origin, proxy) = in_front_of(|_| Answer::json("[]"), &[]).await;
+    let sent = |version: &str, fields: &str| {
+        let request = format!("GET /studies {version}\r\nConnection: close\r\n{fields}\r\n");
+        let address = proxy.address().to_owned();
+        async move { text(&raw_exchange(&address, request.as_bytes()).await) }
+    };
+    for (version, fields) in [
+        ("HTTP/1.1", "Host: images.example:8080\r\n"),
+        ("HTTP/1.1", "Host: [::1]:8080\r\n"),
+        ("HTTP/1.0", ""),
+        ("HTTP/1.1", "Host: x\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n"),
+    ] {
+        let answer = sent(version, fields).await;
+        assert!(answer.contains(" 200 "), "{version} {fields:?}: {answer}");
+    }
+    let passed = origin.requests();
+    for (version, fields) in [
+        ("HTTP/1.1", ""),
+        ("HTTP/1.1", "Host: a\r\nHost: a\r\n"),
+        ("HTTP/1.0", "Host: a\r\nHost: b\r\n"),
+        ("HTTP/1.1", "Host: me@images.example\r\n"),
+        ("HTTP/1.1", "Host: images.example/there\r\n"),
+        ("HTTP/1.1", "Host: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n"),
+    ] {
+        let answer = sent(version, fields).await;
+        assert!(answer.contains(" 400 "), "{version} {fields:?}: {answer}");
+    }
+    assert_eq!(origin.requests(), passed, "what is refused reaches nobody");
+}
+
+#[tokio::test]
 async fn heads_have_a_size() {
     let (origin, proxy) = in_front_of(|_| Answer::json("[]"), &[]).await;
     let long = |length: usize| format!("/studies?a={}", "x".repeat(length));

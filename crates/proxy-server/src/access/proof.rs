@@ -11,7 +11,7 @@ use std::time::Duration;
 use dicomweb_types::Uid;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use wadors_client::{Caller, UpstreamError};
+use wadors_client::{Caller, UpstreamError, Urgency};
 
 use super::credential::Credential;
 use crate::cache::{Began, Digest, Moment, Outer, Place, Tier};
@@ -31,7 +31,7 @@ pub(crate) struct Proofs {
     ttl: Duration,
     grace: Duration,
     /// The archive is asked once for who wants several things at once.
-    asking: Flights<Place, Answer>,
+    asking: Flights<(Place, Urgency), Answer>,
 }
 
 /// What an archive says of a caller and a study.
@@ -133,7 +133,8 @@ impl Proofs {
         place: Place,
         began: Began,
     ) -> Result<Landed<Answer>, Died> {
-        let proofs = self.clone();
+        // Who waits does not stand behind a call for which nobody does.
+        let (proofs, urgency) = (self.clone(), caller.urgency());
         let ask = move || async move {
             let said = upstream.client.has_study(&study, &caller).await;
             let answer = proofs.note(&said, &place, began).await;
@@ -143,7 +144,7 @@ impl Proofs {
             }
             answer
         };
-        self.asking.share(place, ask).await
+        self.asking.share((place, urgency), ask).await
     }
 
     /// The same, with what the archive says where it refuses; for what is asked for once.

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 
-/// A second of the wall clock: what is kept outlives this process.
+/// A millisecond of the wall clock since 1970: what is kept outlives this process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(crate) struct Moment(u64);
 
 impl Moment {
     pub(crate) fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Self(since.map_or(0, |since| since.as_secs()))
+        Self(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// Before all others.
@@ -24,9 +24,17 @@ impl Moment {
 
     /// How long ago it was; nothing where the clock has jumped and it lies ahead.
     pub(crate) fn age(self, now: Self) -> Option<Duration> {
-        now.0.checked_sub(self.0).map(Duration::from_secs)
+        now.0.checked_sub(self.0).map(Duration::from_millis)
+    }
+
+    /// No age, of what another node's clock has put a little ahead.
+    fn is_nearly(self, now: Self) -> Option<Duration> {
+        (self.0 <= now.0.saturating_add(APART)).then_some(Duration::ZERO)
     }
 }
+
+/// Clocks of nodes that share what they keep may differ by so much.
+const APART: u64 = 2_000;
 
 /// How long what is kept may be shown, as configured.
 #[derive(Debug)]
@@ -39,7 +47,7 @@ pub(crate) struct Terms {
     while_revalidate: Duration,
     /// While it cannot be asked.
     if_error: Duration,
-    /// What was checked before this second is shown, but checked anew.
+    /// What was checked before this moment is shown, but checked anew.
     distrusted_before: AtomicU64,
 }
 
@@ -120,7 +128,7 @@ impl Terms {
     }
 
     fn seen(&self, checked: Moment, now: Moment, lifetime: Duration, meanwhile: Duration) -> Seen {
-        let Some(age) = checked.age(now) else {
+        let Some(age) = checked.age(now).or_else(|| checked.is_nearly(now)) else {
             // The clock was set back: how old it is cannot be told.
             return Seen { freshness: Freshness::Renewable, age: Duration::ZERO, ttl: 0 };
         };
@@ -140,7 +148,7 @@ impl Terms {
 }
 
 /// What a moment may lie ahead by without the clock having been set back: it is seen before or after.
-const AHEAD: u64 = 60;
+const AHEAD: u64 = 60_000;
 
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)

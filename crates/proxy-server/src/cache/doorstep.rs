@@ -108,7 +108,7 @@ impl Words {
 }
 
 /// What makes a request special.
-const SPECIAL: [header::HeaderName; 2] = [header::RANGE, header::CACHE_CONTROL];
+const SPECIAL: [header::HeaderName; 3] = [header::RANGE, header::CACHE_CONTROL, header::IF_MATCH];
 
 impl Doorstep {
     /// In at most so many bytes.
@@ -144,12 +144,24 @@ impl Doorstep {
             return;
         }
         let bytes = answer.drawn.as_ref().map(|drawn| drawn.picture.bytes.clone());
+        // Who holds the picture brings no bytes of it: those that are there stay.
+        if bytes.is_none() && self.has_bytes_of(words, answer) {
+            return;
+        }
         let held = respond::lasting_headers(Answer { drawn: None, ..answer.clone() });
         let headers = respond::lasting_headers(answer.clone());
         let weight = (bytes.as_ref().map_or(0, Bytes::len) + HEADERS) as u64;
         let (group, shows) = (shows.group, Arc::new(shows));
         let ready = Ready { headers, held, bytes, origin, seen, since: now, shows };
         self.ready.put(&words.place(group), Arc::new(ready), weight);
+    }
+
+    fn has_bytes_of(&self, words: Words, answer: &Answer) -> bool {
+        let ready = self.ready.get(&words.place([0; 32]));
+        ready.is_some_and(|ready| {
+            let tag = ready.headers.get(header::ETAG);
+            ready.bytes.is_some() && tag.is_some_and(|tag| tag == answer.etag.as_str())
+        })
     }
 
     /// Drops what was remembered while its study was purged.
@@ -210,7 +222,7 @@ mod tests {
     fn what_is_special_is_read_and_who_asks_makes_no_difference() {
         assert_eq!(words("POST", "/a", &[]), None);
         assert_eq!(words("GET", &format!("/{}", "a".repeat(LONGEST)), &[]), None);
-        for name in ["range", "cache-control"] {
+        for name in ["range", "cache-control", "if-match"] {
             assert_eq!(words("GET", "/a", &[(name, "x")]), None, "{name}");
         }
         for name in ["authorization", "cookie"] {

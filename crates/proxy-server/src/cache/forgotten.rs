@@ -6,14 +6,25 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
 
+use super::age::Moment;
 use super::key::Digest;
 
 /// Studies that are remembered. Of those before them it is not known, so that older work is not kept.
 const MOST: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
-/// A point in the order of things that happened here, before or after which others did.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Began(u64);
+/// When something began: in the order of purges here, and by the clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Began {
+    order: u64,
+    at: Moment,
+}
+
+impl Began {
+    /// By the clock: what comes of it was so then, at least (RFC 9111 §4.2.3 counts from the request).
+    pub(crate) fn at(self) -> Moment {
+        self.at
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Forgotten(Mutex<State>);
@@ -41,7 +52,7 @@ impl Default for Forgotten {
 
 impl Forgotten {
     pub(crate) fn now(&self) -> Began {
-        Began(self.lock().count)
+        Began { order: self.lock().count, at: Moment::now() }
     }
 
     pub(crate) fn forget(&self, group: Digest) {
@@ -55,6 +66,13 @@ impl Forgotten {
         }
     }
 
+    /// Of all that was begun before, nothing is known from now on.
+    pub(crate) fn forget_all(&self) {
+        let mut state = self.lock();
+        state.count += 1;
+        state.known_from = state.count;
+    }
+
     /// It has been removed from everywhere.
     pub(crate) fn has_left(&self, group: &Digest) {
         let mut state = self.lock();
@@ -66,21 +84,27 @@ impl Forgotten {
         }
     }
 
+    /// Whether anything is still being removed.
+    pub(crate) fn is_any_leaving(&self) -> bool {
+        !self.lock().leaving.is_empty()
+    }
+
     /// Whether what is found of it may be from before its purge.
     pub(crate) fn is_leaving(&self, group: &Digest) -> bool {
         self.lock().leaving.contains_key(group)
     }
 
-    /// When it was purged last, as far as is known: work from before is not to be shared with who asks
+    /// Which purge was its last, as far as is known: work from before is not to be shared with who asks
     /// after it.
-    pub(crate) fn count(&self, group: &Digest) -> u64 {
+    pub(crate) fn last(&self, group: &Digest) -> u64 {
         self.lock().last.peek(group).copied().unwrap_or(0)
     }
 
     /// Whether a group was purged, for all that is known, after something began.
-    pub(crate) fn is_since(&self, group: &Digest, began: Began) -> bool {
+    pub(crate) fn was_purged_since(&self, group: &Digest, began: Began) -> bool {
         let state = self.lock();
-        began.0 < state.known_from || state.last.peek(group).is_some_and(|&last| last > began.0)
+        let last = state.last.peek(group);
+        began.order < state.known_from || last.is_some_and(|&last| last > began.order)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -98,9 +122,18 @@ mod tests {
         let before = forgotten.now();
         forgotten.forget([1; 32]);
         let after = forgotten.now();
-        assert!(forgotten.is_since(&[1; 32], before));
-        assert!(!forgotten.is_since(&[1; 32], after));
-        assert!(!forgotten.is_since(&[2; 32], before));
+        assert!(forgotten.was_purged_since(&[1; 32], before));
+        assert!(!forgotten.was_purged_since(&[1; 32], after));
+        assert!(!forgotten.was_purged_since(&[2; 32], before));
+    }
+
+    #[test]
+    fn what_began_before_all_was_doubted_is_not_kept() {
+        let forgotten = Forgotten::default();
+        let before = forgotten.now();
+        forgotten.forget_all();
+        assert!(forgotten.was_purged_since(&[1; 32], before));
+        assert!(!forgotten.was_purged_since(&[1; 32], forgotten.now()));
     }
 
     #[test]
@@ -124,7 +157,7 @@ mod tests {
             group[..8].copy_from_slice(&n.to_le_bytes());
             forgotten.forget(group);
         }
-        assert!(forgotten.is_since(&[255; 32], before));
-        assert!(!forgotten.is_since(&[255; 32], forgotten.now()));
+        assert!(forgotten.was_purged_since(&[255; 32], before));
+        assert!(!forgotten.was_purged_since(&[255; 32], forgotten.now()));
     }
 }

@@ -1,5 +1,6 @@
 //! What is kept in memory: the least recently used leaves first once the bytes are too many.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,8 +11,8 @@ use super::key::{Digest, Place};
 /// Several, so that requests do not wait for one lock.
 const SHARDS: usize = 8;
 
-/// Beside its own bytes, what an entry takes: its keys, the links of the list, the table.
-const OVERHEAD: u64 = 200;
+/// Beside its own bytes, what an entry takes: its keys, the links of the list, the tables.
+const OVERHEAD: u64 = 300;
 
 /// Entries of at most so many bytes together.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Memory<V> {
 #[derive(Debug)]
 struct Shard<V> {
     entries: LruCache<Digest, Entry<V>>,
+    /// Group and key of each.
+    of_groups: BTreeSet<(Digest, Digest)>,
     bytes: u64,
 }
 
@@ -38,9 +41,8 @@ struct Entry<V> {
 impl<V: Clone> Memory<V> {
     /// Room for so many bytes; none at all for 0.
     pub(crate) fn new(limit: u64) -> Self {
-        let shard = || Mutex::new(Shard { entries: LruCache::unbounded(), bytes: 0 });
         Self {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             limit: limit / SHARDS as u64,
             evicted: AtomicU64::new(0),
         }
@@ -52,50 +54,47 @@ impl<V: Clone> Memory<V> {
 
     /// Keeps a value of so many bytes; one that would push out half of the others is not kept.
     pub(crate) fn put(&self, place: &Place, value: V, bytes: u64) {
-        let weight = bytes.saturating_add(OVERHEAD);
-        if weight > self.limit / 2 {
-            return;
-        }
+        let Some(weight) = self.weight(bytes) else { return };
+        let evicted = self.shard(place).put(place, value, weight, self.limit);
+        self.evicted.fetch_add(evicted, Relaxed);
+    }
+
+    /// The same where nothing is there; whether that was so.
+    pub(crate) fn put_new(&self, place: &Place, value: V, bytes: u64) -> bool {
+        let Some(weight) = self.weight(bytes) else { return true };
         let mut shard = self.shard(place);
-        let entry = Entry { group: place.group, value, weight };
-        if let Some(old) = shard.entries.put(place.key, entry) {
-            shard.bytes -= old.weight;
+        if shard.entries.contains(&place.key) {
+            return false;
         }
-        shard.bytes += weight;
-        while shard.bytes > self.limit {
-            let Some((_, oldest)) = shard.entries.pop_lru() else { break };
-            shard.bytes -= oldest.weight;
-            self.evicted.fetch_add(1, Relaxed);
-        }
+        self.evicted.fetch_add(shard.put(place, value, weight, self.limit), Relaxed);
+        true
     }
 
     pub(crate) fn remove(&self, place: &Place) {
-        let mut shard = self.shard(place);
-        if let Some(entry) = shard.entries.pop(&place.key) {
-            shard.bytes -= entry.weight;
-        }
+        self.shard(place).remove(&place.key);
     }
 
     /// Drops everything of a group.
     pub(crate) fn forget(&self, group: &Digest) {
         for shard in &self.shards {
             let mut shard = lock(shard);
-            let of_group = shard.entries.iter().filter(|(_, entry)| entry.group == *group);
-            let keys: Vec<Digest> = of_group.map(|(key, _)| *key).collect();
+            let range = (*group, [0; 32])..=(*group, [255; 32]);
+            let keys: Vec<Digest> = shard.of_groups.range(range).map(|(_, key)| *key).collect();
             for key in keys {
-                if let Some(entry) = shard.entries.pop(&key) {
-                    shard.bytes -= entry.weight;
-                }
+                shard.remove(&key);
             }
         }
     }
 
     pub(crate) fn clear(&self) {
         for shard in &self.shards {
-            let mut shard = lock(shard);
-            shard.entries.clear();
-            shard.bytes = 0;
+            *lock(shard) = Shard::default();
         }
+    }
+
+    /// `None` for what is too large.
+    fn weight(&self, bytes: u64) -> Option<u64> {
+        Some(bytes.saturating_add(OVERHEAD)).filter(|&weight| weight <= self.limit / 2)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -113,6 +112,40 @@ impl<V: Clone> Memory<V> {
 
     fn shard(&self, place: &Place) -> MutexGuard<'_, Shard<V>> {
         lock(&self.shards[usize::from(place.key[0]) % SHARDS])
+    }
+}
+
+impl<V> Default for Shard<V> {
+    fn default() -> Self {
+        Self { entries: LruCache::unbounded(), of_groups: BTreeSet::new(), bytes: 0 }
+    }
+}
+
+impl<V> Shard<V> {
+    /// How many had to leave for it.
+    fn put(&mut self, place: &Place, value: V, weight: u64, limit: u64) -> u64 {
+        self.remove(&place.key);
+        self.entries.put(place.key, Entry { group: place.group, value, weight });
+        self.of_groups.insert((place.group, place.key));
+        self.bytes += weight;
+        let mut evicted = 0;
+        while self.bytes > limit {
+            let Some((key, oldest)) = self.entries.pop_lru() else { break };
+            self.has_left(&key, &oldest);
+            evicted += 1;
+        }
+        evicted
+    }
+
+    fn remove(&mut self, key: &Digest) {
+        if let Some(entry) = self.entries.pop(key) {
+            self.has_left(key, &entry);
+        }
+    }
+
+    fn has_left(&mut self, key: &Digest, entry: &Entry<V>) {
+        self.of_groups.remove(&(entry.group, *key));
+        self.bytes -= entry.weight;
     }
 }
 
@@ -199,6 +232,9 @@ mod tests {
                     lock(shard).entries.iter().map(|(_, e)| e.weight).collect::<Vec<_>>()
                 }).sum();
                 prop_assert_eq!(sum, memory.bytes());
+                let listed: usize =
+                    memory.shards.iter().map(|shard| lock(shard).of_groups.len()).sum();
+                prop_assert_eq!(listed as u64, memory.entries());
             }
         }
     }

@@ -105,11 +105,17 @@ impl Cache {
         let forgotten = Arc::new(Forgotten::default());
         let [disk, source_disk] = disks(config, &forgotten);
         let nodes = nodes(config)?;
+        let terms = Terms::new(config);
+        // Others may have changed or purged something while this one was away, and said so to nobody here.
+        let hears = nodes.is_some() || config.archives().any(|keys| keys.orthanc_changes.is_some());
+        if hears && disk.is_some() {
+            terms.distrust_before(Moment::now());
+        }
         let pictures_outside = Outer::new(disk.clone(), nodes.clone());
         // What the archive has is near enough for every node.
         let sources_outside = Outer::new(source_disk.clone(), None);
         Ok(Self {
-            terms: Terms::new(config),
+            terms,
             proofs: Arc::new(Proofs::new(
                 config,
                 Outer::new(disk.clone(), None),
@@ -146,6 +152,11 @@ impl Cache {
 
     pub(crate) async fn identity(&self, place: &Place) -> Option<Identity> {
         Some(self.identities.get(place).await?.0)
+    }
+
+    /// What a source takes in memory once it is read; nothing where it is there.
+    pub(crate) async fn source_length(&self, place: &Place) -> Option<u64> {
+        self.sources.length(place).await
     }
 
     pub(crate) async fn source(&self, place: &Place) -> Option<(EncodedFrame, Found)> {
@@ -195,8 +206,9 @@ impl Cache {
     /// Remembers an answer by the words of its request.
     pub(crate) fn keep_ready(&self, words: Words, shows: Shows, began: Began, answer: &Answer) {
         let study = shows.upstream.realm.groups(&shows.study);
-        self.doorstep.keep(words, shows, answer, Moment::now());
-        if self.forgotten.is_since(&study.index, began) {
+        // How old it was seen to be was told after the request began.
+        self.doorstep.keep(words, shows, answer, began.at());
+        if self.forgotten.was_purged_since(&study.index, began) {
             self.doorstep.remove(words);
         }
     }
@@ -260,14 +272,38 @@ impl Cache {
     }
 
     /// Has everything asked for anew as it is shown: something has changed, and it is not known what.
-    pub(crate) fn distrust_before(&self, moment: Moment) {
-        self.terms.distrust_before(moment);
+    pub(crate) fn distrust_all(&self) {
+        // First: what is under way was asked for before.
+        self.forgotten.forget_all();
+        self.terms.distrust_before(Moment::now());
         self.doorstep.forget_all();
     }
 
-    /// How often it was purged or distrusted.
-    pub(crate) fn changes(&self, study: &Groups) -> u64 {
-        self.forgotten.count(&study.index)
+    /// Which was the last purge of it, or the last time that it was distrusted.
+    pub(crate) fn last_change(&self, study: &Groups) -> u64 {
+        self.forgotten.last(&study.index)
+    }
+
+    /// Waits until what was purged is gone from the disk, for so long at most.
+    pub(crate) async fn is_gone_here(&self, within: Duration) -> bool {
+        let gone = async {
+            while self.forgotten.is_any_leaving() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(within, gone).await.is_ok()
+    }
+
+    /// The same, from everywhere.
+    pub(crate) async fn is_gone_everywhere(&self, within: Duration) -> bool {
+        let of_nodes = async {
+            match &self.nodes {
+                Some(nodes) => nodes.shared().settled(within).await,
+                None => true,
+            }
+        };
+        let (here, there) = tokio::join!(self.is_gone_here(within), of_nodes);
+        here && there
     }
 
     /// Follows what other nodes drop, for ever.
@@ -279,7 +315,7 @@ impl Cache {
                 Ok(Notice::Forgotten(group)) => self.drop_here(group),
                 // What was dropped meanwhile is not known: all is asked for anew as it is shown.
                 Ok(Notice::Missed) | Err(RecvError::Lagged(_)) => {
-                    self.distrust_before(Moment::now());
+                    self.distrust_all();
                 }
                 Err(RecvError::Closed) => return std::future::pending().await,
             }

@@ -15,7 +15,10 @@ use super::key::{Digest, Place};
 use super::tier::Found;
 
 /// What may wait to be written, in KiB. More is not written: a slow disk must not fill the memory.
-const WAITING: usize = 32 << 10;
+const WAITING: u32 = 64 << 10;
+
+/// What even the largest write counts: the memory of what is larger is held by who has fetched it.
+const MOST: u32 = WAITING / 2;
 
 /// What even the smallest write counts, in KiB.
 const LEAST: u32 = 4;
@@ -65,6 +68,11 @@ impl Outer {
         Some((bytes, Found::Shared))
     }
 
+    /// How long what is on disk is.
+    pub(super) async fn length(&self, place: &Place) -> Option<u64> {
+        self.disk.as_ref()?.length(place).await
+    }
+
     pub(super) fn put(&self, place: &Place, began: Began, pieces: Pieces) {
         if let Some(Nodes { shared, keep }) = &self.nodes {
             shared.put(&place.group, &place.key, pieces.joined(), *keep);
@@ -111,7 +119,7 @@ impl Disk {
         Self {
             store,
             forgotten,
-            waiting: Arc::new(Semaphore::new(WAITING)),
+            waiting: Arc::new(Semaphore::new(WAITING as usize)),
             reads: Semaphore::new(READS),
             dropped: AtomicU64::new(0),
         }
@@ -127,15 +135,23 @@ impl Disk {
         read.await.ok().flatten().map(Bytes::from)
     }
 
+    async fn length(&self, place: &Place) -> Option<u64> {
+        let (store, place) = (self.store.clone(), *place);
+        let read = tokio::task::spawn_blocking(move || store.length(&place.group, &place.key));
+        read.await.ok().flatten()
+    }
+
     fn put(&self, place: &Place, began: Began, pieces: Pieces) {
-        let kib = u32::try_from(pieces.len() >> 10).unwrap_or(u32::MAX).saturating_add(LEAST);
+        let kib = u32::try_from(pieces.len() >> 10).unwrap_or(MOST).saturating_add(LEAST).min(MOST);
+        let (store, forgotten, place) = (self.store.clone(), self.forgotten.clone(), *place);
         let Ok(room) = self.waiting.clone().try_acquire_many_owned(kib) else {
             self.dropped.fetch_add(1, Relaxed);
+            // What was there before is not what was put last.
+            tokio::task::spawn_blocking(move || store.remove(&place.group, &place.key));
             return;
         };
-        let (store, forgotten, place) = (self.store.clone(), self.forgotten.clone(), *place);
         tokio::task::spawn_blocking(move || {
-            let is_purged = || forgotten.is_since(&place.group, began);
+            let is_purged = || forgotten.was_purged_since(&place.group, began);
             if !is_purged() {
                 store.put(&place.group, &place.key, &[&pieces.head, &pieces.large]);
                 // A purge meanwhile may have been before the write.

@@ -69,6 +69,14 @@ impl<R: Record> Tier<R> {
         found
     }
 
+    /// What a record takes in memory once it is read; nothing where it is there.
+    pub(crate) async fn length(&self, place: &Place) -> Option<u64> {
+        match self.memory.get(place) {
+            Some(_) => Some(0),
+            None => self.outer.length(place).await,
+        }
+    }
+
     /// Keeps what comes of work that began at a moment, unless its study was purged since.
     pub(crate) fn put(&self, place: &Place, began: Began, record: R) {
         let Some((description, large)) = record.parts() else { return };
@@ -92,7 +100,7 @@ impl<R: Record> Tier<R> {
     fn put_weighed(&self, place: &Place, began: Began, record: R, length: u64) -> bool {
         self.memory.put(place, record.detached(), length);
         // A purge meanwhile has found it, or is seen here.
-        let is_gone = self.forgotten.is_since(&place.group, began);
+        let is_gone = self.forgotten.was_purged_since(&place.group, began);
         if is_gone {
             self.memory.remove(place);
         }
@@ -119,11 +127,17 @@ impl<R: Record> Tier<R> {
         let (bytes, found): (Bytes, Found) = self.outer.get(place, began).await?;
         let length = bytes.len() as u64;
         let record: R = record::read(bytes, |sealed| seal::open(place, sealed))?;
-        // Read before a purge, and not to outlive it.
-        if self.forgotten.is_since(&place.group, began) {
+        // What was put while this was read is newer.
+        if !self.memory.put_new(place, record.clone(), length)
+            && let Some(newer) = self.memory.get(place)
+        {
+            return Some((newer, Found::Memory));
+        }
+        // Read before a purge, and not to outlive it: that has found it, or is seen here.
+        if self.forgotten.was_purged_since(&place.group, began) {
+            self.memory.remove(place);
             return None;
         }
-        self.memory.put(place, record.clone(), length);
         Some((record, found))
     }
 }
