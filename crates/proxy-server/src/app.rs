@@ -7,7 +7,7 @@ use std::time::Duration;
 use dicomweb_types::Uid;
 use http::header;
 use http::request::Parts;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use crate::config::{Config, HttpCaching};
 use crate::error::ServerError;
 use crate::holds::Holds;
 use crate::page::Page;
+use crate::placeholder::Placeholders;
 use crate::render_service::Outcome;
 use crate::renew::Renewals;
 use crate::respond::{self, Body};
@@ -169,6 +170,8 @@ pub(crate) struct App {
     /// Studies of which pictures are made before they are asked for.
     pub(crate) warm_up: WarmUp,
     page: Page,
+    /// Pictures in the place of errors.
+    pub(crate) placeholders: Placeholders,
 }
 
 impl App {
@@ -201,6 +204,7 @@ impl App {
             renewals: Renewals::default(),
             warm_up,
             page,
+            placeholders: Placeholders::default(),
         })
     }
 }
@@ -333,6 +337,10 @@ async fn dispatch(
     let (upstream, target) = (upstream.clone(), route(below)?);
     let is_picture = matches!(target, Target::Rendering(_));
     let (mut parts, body) = request.into_parts();
+    // What may be done with it is the same for all.
+    if parts.method == Method::OPTIONS && !matches!(target, Target::PassThrough(_)) {
+        return Ok(respond::allowed_methods());
+    }
     let goes_on = async {
         let visitor = app.access.admit(&upstream, &target, &mut parts).await?;
         match target {
@@ -365,7 +373,6 @@ async fn rendering(
         Method::GET => {}
         // Ranges are of GET only (RFC 9110 §14.2).
         Method::HEAD => drop(parts.headers.remove(header::RANGE)),
-        Method::OPTIONS => return Ok(respond::allowed_methods()),
         _ => return Err(ServerError::Method),
     }
     let (began, study) = (app.cache.now(), resource.scope.study());
@@ -383,8 +390,12 @@ async fn rendering(
         }
         Ok(outcome) => respond::outcome(outcome, &parts.headers),
         // What we do not render: an archive that does is not to be masked.
-        Err(error) if resource.kind == Kind::Rendered && error.is_no_picture() => {
-            app.access.stays_within(upstream, &visitor, &resource.scope).await?;
+        // Who sees some studies only would have it asked by a query that nobody has looked at.
+        Err(error)
+            if resource.kind == Kind::Rendered
+                && error.is_no_picture()
+                && visitor.limit().is_none() =>
+        {
             let (path, whole) = (resource.path(), (parts, body));
             match passthrough::forward(app, upstream, &path, visitor.clone(), whole, client).await {
                 Ok(theirs) if theirs.status().is_success() => theirs,
@@ -407,7 +418,6 @@ async fn session(
 ) -> Result<Response<Body>, ServerError> {
     match request.method {
         Method::POST => {}
-        Method::OPTIONS => return Ok(respond::no_content(HeaderMap::new())),
         _ => return Err(ServerError::MethodOf("POST")),
     }
     let cookie = app.access.cookie(upstream, study, &request.headers)?;

@@ -1,8 +1,8 @@
 //! What one request for a rendering carries with it on its way.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use core_render::{Annotation, Source};
 use dicomweb_types::{FrameNumber, InstancePath};
@@ -31,6 +31,38 @@ use crate::upstream::Upstream;
 use crate::warm_up::Form;
 use crate::workers::Place;
 
+/// What a request does at once it does by the proof with which it began.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// Until when somebody counts as one who may see the study: a request may take long, and rights end.
+#[derive(Debug, Default)]
+struct Proved(Mutex<Option<Instant>>);
+
+impl Proved {
+    fn lasts(&self) -> bool {
+        self.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn lasts_for(&self, time: Duration) {
+        *self.lock() = Instant::now().checked_add(time);
+    }
+
+    /// Whether it has lasted until now.
+    fn end(&self) -> bool {
+        self.lock().take().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clone for Proved {
+    fn clone(&self) -> Self {
+        Self(Mutex::new(*self.lock()))
+    }
+}
+
 /// A request that was read.
 pub(crate) struct Asked {
     pub(crate) app: Arc<App>,
@@ -58,8 +90,8 @@ pub(crate) struct Asked {
     stale: AtomicBool,
     /// How much had been kept when it was looked at.
     looked: AtomicU64,
-    /// Whether the archive has shown the study to who asks.
-    is_proved: AtomicBool,
+    /// Until when the archive counts as having shown the study to who asks.
+    proved: Proved,
     /// Whether what it is drawn from lies in another study than was asked for.
     is_misplaced: AtomicBool,
     place: OnceLock<Place>,
@@ -100,7 +132,7 @@ impl Asked {
             last_change: app.cache.last_change(&upstream.realm.groups(scope.study())),
             stale: AtomicBool::new(false),
             looked: AtomicU64::new(u64::MAX),
-            is_proved: AtomicBool::new(false),
+            proved: Proved::default(),
             is_misplaced: AtomicBool::new(false),
             place: OnceLock::new(),
         })
@@ -110,8 +142,8 @@ impl Asked {
     pub(crate) fn to_renew(&self) -> Self {
         let (scope, visitor) = (self.scope.clone(), self.visitor.clone());
         let renewal = Self::for_nobody(&self.app, &self.upstream, scope, visitor, self.form());
-        let is_proved = AtomicBool::new(self.is_proved());
-        Self { kind: self.kind, stale: AtomicBool::new(true), is_proved, ..renewal }
+        let proved = self.proved.clone();
+        Self { kind: self.kind, stale: AtomicBool::new(true), proved, ..renewal }
     }
 
     /// A request for a thumbnail that nobody waits for, by the right of a visitor who may be gone.
@@ -139,7 +171,7 @@ impl Asked {
             last_change,
             stale: AtomicBool::new(false),
             looked: AtomicU64::new(u64::MAX),
-            is_proved: AtomicBool::new(false),
+            proved: Proved::default(),
             is_misplaced: AtomicBool::new(false),
             place: OnceLock::new(),
         }
@@ -187,8 +219,12 @@ impl Asked {
     pub(crate) fn is_proved(&self) -> bool {
         match self.visitor.right {
             Right::All | Right::Studies(_) => true,
-            Right::AsTheArchiveSays(_) => self.is_proved.load(Relaxed),
+            Right::AsTheArchiveSays(_) => self.proved.lasts(),
         }
+    }
+
+    fn note_proof(&self) {
+        self.proved.lasts_for(self.app.config.proof_ttl.max(AT_ONCE));
     }
 
     /// Looks up whether the archive has shown the study to who asks, a while ago.
@@ -196,7 +232,7 @@ impl Asked {
         let Right::AsTheArchiveSays(credential) = &self.visitor.right else { return };
         let study = self.study().index;
         if self.may_keep() && self.app.cache.proofs.is_there(&study, credential).await {
-            self.is_proved.store(true, Relaxed);
+            self.note_proof();
         }
     }
 
@@ -209,7 +245,10 @@ impl Asked {
         let (proofs, study) = (&self.app.cache.proofs, self.scope.study());
         let asked = proofs.ask(&self.upstream, study, credential, &self.caller, self.began);
         let is_proved = asked.await;
-        self.is_proved.store(is_proved, Relaxed);
+        match is_proved {
+            true => self.note_proof(),
+            false => drop(self.proved.end()),
+        }
         is_proved
     }
 
@@ -238,7 +277,7 @@ impl Asked {
         {
             let (proofs, study) = (&self.app.cache.proofs, self.study().index);
             proofs.give(&study, credential, self.began).await;
-            self.is_proved.store(true, Relaxed);
+            self.note_proof();
         }
         Ok(())
     }
@@ -255,7 +294,7 @@ impl Asked {
                 let study = self.scope.study();
                 proofs.ask(&self.upstream, study, credential, &self.caller, self.began).await;
             }
-            if error.is_denied() || !self.is_proved.swap(false, Relaxed) {
+            if error.is_denied() || !self.proved.end() {
                 return;
             }
         }
@@ -398,6 +437,7 @@ impl Asked {
             holds: &self.app.holds,
             path,
             caller: &self.caller,
+            is_proved: self.is_proved(),
             kind: self.kind,
             first_of_many: config.representative == Representative::First,
             framing: plan::framing(self.kind, &self.params, config),

@@ -61,7 +61,9 @@ fn check<B>(request: &Request<B>) -> Result<(), HeadError> {
         // By the target (`:authority`), and by `Host` if it likes.
         _ => true,
     };
-    if !is_named_once || !headers.get(HOST).is_none_or(is_host) {
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let names = [headers.get(HOST).map(HeaderValue::as_bytes), authority];
+    if !is_named_once || !names.into_iter().flatten().all(is_host) {
         return Err(HeadError::Host);
     }
     // What other servers on the way might read otherwise.
@@ -72,10 +74,10 @@ fn check<B>(request: &Request<B>) -> Result<(), HeadError> {
     Ok(())
 }
 
-/// Letters, digits, and what stands in addresses and before ports.
-fn is_host(value: &HeaderValue) -> bool {
-    let is_usual = |b: &u8| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(b);
-    value.as_bytes().iter().all(is_usual)
+/// Letters, digits, and what stands in addresses and before ports: it goes into fields in which `;`, `,` and `=`
+/// mean something.
+fn is_host(name: &[u8]) -> bool {
+    name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%".contains(b))
 }
 
 /// Browsers split their cookies into fields over HTTP/2; a server that speaks HTTP/1.1 is to see one (RFC 9113
@@ -117,6 +119,17 @@ mod tests {
         for coding in ["gzip, chunked", "chunked, chunked", "identity", ""] {
             let fields = [host, ("transfer-encoding", coding)];
             assert_eq!(of(Version::HTTP_11, &fields), Err(HeadError::Coding), "{coding}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_named_by_the_target_is_looked_at_too() {
+        let of = |target: &str| {
+            check(&Request::builder().uri(target).version(Version::HTTP_2).body(()).unwrap())
+        };
+        assert_eq!(of("http://images.example:80/studies"), Ok(()));
+        for authority in ["u:p@evil.example", "a;proto=https", "a,b"] {
+            assert_eq!(of(&format!("http://{authority}/studies")), Err(HeadError::Host));
         }
     }
 

@@ -10,6 +10,7 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
 use dicomweb_types::Uid;
 use lru::LruCache;
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Objects that are remembered; some 200 bytes each.
@@ -75,6 +76,38 @@ pub(crate) struct Said {
     columns: Value,
     #[serde(rename = "00280100")]
     bits_allocated: Value,
+}
+
+/// Objects of one answer that are looked at.
+const MOST_AT_ONCE: usize = 100_000;
+
+/// Hands on what each object of an array says.
+///
+/// # Errors
+/// It is none, or cannot be read to its end.
+pub(crate) fn each<'de, D>(from: D, learn: &mut dyn FnMut(Said)) -> Result<(), D::Error>
+where
+    D: Deserializer<'de>,
+{
+    struct Each<'a>(&'a mut dyn FnMut(Said));
+    impl<'de> Visitor<'de> for Each<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an array of objects")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut objects: A) -> Result<(), A::Error> {
+            for _ in 0..MOST_AT_ONCE {
+                match objects.next_element()? {
+                    Some(said) => (self.0)(said),
+                    None => break,
+                }
+            }
+            Ok(())
+        }
+    }
+    from.deserialize_seq(Each(learn))
 }
 
 /// The first value of an attribute as text; nothing where there is none.

@@ -2,7 +2,7 @@
 //!
 //! A copy of an answer of moderate length is read once the client has it. Nothing waits for that.
 
-use std::io::Read;
+use std::io::{BufReader, Read};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -16,7 +16,7 @@ use http::{Method, StatusCode};
 use http_body::{Body as HttpBody, Frame};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::known::Said;
+use crate::known::{self, Said};
 use crate::upstream::Upstream;
 
 /// Longer answers are not read.
@@ -107,9 +107,7 @@ impl<B> Overheard<B> {
         tokio::spawn(async move {
             let _turn = READING.acquire().await;
             let reading = tokio::task::spawn_blocking(move || {
-                for said in read(&kept.bytes, is_gzip) {
-                    upstream.known.learn(&said);
-                }
+                read(&kept.bytes, is_gzip, &mut |said| upstream.known.learn(&said));
             });
             // It teaches something, or it does not.
             let _ = reading.await;
@@ -117,19 +115,15 @@ impl<B> Overheard<B> {
     }
 }
 
-/// What the objects of an answer say; nothing where it cannot be read.
-fn read(json: &[u8], is_gzip: bool) -> Vec<Said> {
-    let mut inflated = Vec::new();
-    let json = if is_gzip {
-        let read = MultiGzDecoder::new(json).take(LONGEST_INFLATED).read_to_end(&mut inflated);
-        if read.is_err() {
-            return Vec::new();
-        }
-        &inflated
+/// Hands on what the objects of an answer say, one by one; no more once it cannot be read.
+fn read(json: &[u8], is_gzip: bool, learn: &mut dyn FnMut(Said)) {
+    // What it teaches stays, whether or not it can be read to its end.
+    let _ = if is_gzip {
+        let inflated = MultiGzDecoder::new(json).take(LONGEST_INFLATED);
+        known::each(&mut serde_json::Deserializer::from_reader(BufReader::new(inflated)), learn)
     } else {
-        json
+        known::each(&mut serde_json::Deserializer::from_slice(json), learn)
     };
-    serde_json::from_slice(json).unwrap_or_default()
 }
 
 impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Overheard<B> {
@@ -191,13 +185,17 @@ mod tests {
             "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Doe"}]}, "7FE00010": {"BulkDataURI": "x"}}]"#;
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(json).unwrap();
+        let all = |json: &[u8], is_gzip| {
+            let mut all = Vec::new();
+            read(json, is_gzip, &mut |said| all.push(said));
+            all
+        };
         for (bytes, is_gzip) in [(json.to_vec(), false), (gzip.finish().unwrap(), true)] {
-            let said = read(&bytes, is_gzip);
-            assert_eq!(said.len(), 1, "{is_gzip}");
+            assert_eq!(all(&bytes, is_gzip).len(), 1, "{is_gzip}");
         }
         for nonsense in [&b"<html>"[..], b"", b"{}", b"[1]", b"[{\"00080018\": 5}]"] {
-            assert!(read(nonsense, false).iter().all(|said| said.content().is_none()));
+            assert!(all(nonsense, false).iter().all(|said| said.content().is_none()));
         }
-        assert!(read(b"no gzip", true).is_empty());
+        assert!(all(b"no gzip", true).is_empty());
     }
 }

@@ -58,6 +58,8 @@ pub(crate) enum ForwardError {
     /// Whatever goes over our connection has our rights.
     #[error("this server only reads from the archive: allow_writes is not set")]
     Writes,
+    #[error("too much is being sent to the archive at the moment")]
+    Crowded,
     /// The client's.
     #[error(transparent)]
     Upload(#[from] UploadError),
@@ -78,9 +80,20 @@ pub(crate) async fn forward(
     let archive = &upstream.client;
     let url = archive.url(below, parts.uri.query()).ok_or(ForwardError::Url)?;
     let largest = Some(app.config.max_request_bytes).filter(|&largest| largest > 0);
-    let body = Upload::new(body, &app.transport, largest)?;
+    let mut body = Upload::new(body, &app.transport, largest)?;
+    if !body.is_end_stream() {
+        let place = upstream.uploads.clone().try_acquire_owned();
+        body.holds(place.map_err(|_| ForwardError::Crowded)?);
+    }
     let fate = body.fate();
     let mut headers = request_headers(&parts, client, &app.config.trusted_proxies);
+    if !archive.forwards_callers() {
+        keep_known(&mut headers);
+    }
+    if parts.method == Method::HEAD {
+        // An archive that sends a body all the same would answer the next request with it.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let limit = visitor.limit().filter(|_| below == "/studies");
     if limit.is_some() {
         // What is found is read here.
@@ -114,6 +127,10 @@ pub(crate) async fn forward(
         ForwardError::NoAnswer(wadors_client::explain(&error))
     })?;
     unsettled.settle(answer.status());
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let reason = "it speaks another protocol from here on, which nobody has asked for";
+        return Err(ForwardError::NoAnswer(UpstreamError::Malformed { reason }));
+    }
     if !archive.forwards_callers() && answer.status() == StatusCode::UNAUTHORIZED {
         archive.refused(sent.as_ref());
         if has_our_rights(upstream, &parts.method) {
@@ -299,7 +316,15 @@ fn request_headers(parts: &Parts, client: SocketAddr, proxies: &TrustedProxies) 
 }
 
 /// What makes servers take a request for another, or for another's: what was let in is what was asked.
-const OTHERWISE: [&str; 21] = [
+const OTHERWISE: [&str; 29] = [
+    "cf-connecting-ip",
+    "ssl-client-s-dn",
+    "x-auth-user",
+    "x-authenticated-userid",
+    "x-consumer-username",
+    "x-goog-authenticated-user-email",
+    "x-host",
+    "x-original-host",
     "true-client-ip",
     "x-client-ip",
     "x-cluster-client-ip",
@@ -323,6 +348,58 @@ const OTHERWISE: [&str; 21] = [
     "remote-user",
 ];
 
+/// What goes along with credentials of our own: what HTTP and DICOMweb know, and what traces a request. Whatever
+/// else a server may take for a name, a right or another request stays here.
+fn keep_known(headers: &mut HeaderMap) {
+    let is_known = |name: &HeaderName| {
+        let name = name.as_str();
+        KNOWN.contains(&name) || KNOWN_BEGINNINGS.iter().any(|known| name.starts_with(known))
+    };
+    let others: Vec<HeaderName> = headers.keys().filter(|name| !is_known(name)).cloned().collect();
+    for name in others {
+        headers.remove(name);
+    }
+}
+
+const KNOWN: [&str; 24] = [
+    "accept",
+    "authorization",
+    "baggage",
+    "cache-control",
+    "cookie",
+    "date",
+    "forwarded",
+    "from",
+    "link",
+    "mime-version",
+    "origin",
+    "pragma",
+    "prefer",
+    "priority",
+    "range",
+    "referer",
+    "tracestate",
+    "traceparent",
+    "user-agent",
+    "via",
+    "want-digest",
+    "x-correlation-id",
+    "x-request-id",
+    "x-requested-with",
+];
+
+/// The last are ours by now.
+const KNOWN_BEGINNINGS: [&str; 8] = [
+    "accept-",
+    "content-",
+    "if-",
+    "sec-",
+    "x-b3-",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
+
 /// Names with underscores, which CGI and its like take for those with hyphens: what was taken off would come back.
 fn drop_ambiguous(headers: &mut HeaderMap) {
     let names: Vec<HeaderName> =
@@ -343,6 +420,8 @@ fn response(
         // A session of ours, and a challenge that no client can meet.
         parts.headers.remove(header::SET_COOKIE);
         parts.headers.remove(header::WWW_AUTHENTICATE);
+    } else {
+        access::without_connections(&mut parts.headers);
     }
     if heard.is_theirs() {
         respond::for_them_alone(&mut parts.headers);

@@ -404,7 +404,7 @@ pub(crate) async fn drawn(
 /// An error, and the object remembered over which a worker was lost.
 fn remembered(asked: &Asked, path: &InstancePath, error: ServerError) -> ServerError {
     if matches!(error, ServerError::WorkerLost { .. }) {
-        asked.upstream.poison.remember(&path.instance, Instant::now());
+        asked.upstream.poison.remember(path, Instant::now());
     }
     error
 }

@@ -1,10 +1,14 @@
 //! A picture in the place of an error, for who takes nothing but pictures (R3.8): it says the status and
 //! that there is no image, and nothing else.
 
-use core_render::{Card, CardKind, RenderJob, Source};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use core_render::{Card, CardKind, Picture, RenderJob, Source};
 use dicomweb_types::MediaType;
 use http::{HeaderMap, Response, StatusCode};
 use render_pool::Class;
+use tokio::sync::OnceCell;
 
 use crate::app::App;
 use crate::negotiate::{Container, Offer, Wishes};
@@ -20,6 +24,17 @@ pub(crate) fn wanted(headers: &HeaderMap) -> Option<MediaType> {
     wishes.takes_only_pictures().then(|| wishes.choose(&offers).ok())?.map(|offer| offer.form)
 }
 
+/// Those that were drawn: there are few, and whoever is refused asks for one.
+#[derive(Default)]
+pub(crate) struct Placeholders(Mutex<HashMap<(u16, MediaType), Arc<OnceCell<Picture>>>>);
+
+impl Placeholders {
+    fn of(&self, status: StatusCode, media_type: MediaType) -> Arc<OnceCell<Picture>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry((status.as_u16(), media_type)).or_default().clone()
+    }
+}
+
 /// `failure` with a picture for its body. While there is too much to do it stays as it is, as it does
 /// should the picture fail too.
 pub(crate) async fn instead_of(
@@ -31,20 +46,24 @@ pub(crate) async fn instead_of(
     if status == StatusCode::SERVICE_UNAVAILABLE {
         return failure;
     }
+    let place = app.placeholders.of(status, media_type);
+    match place.get_or_try_init(|| drawn(app, status, media_type)).await {
+        Ok(picture) => respond::with_picture(failure, picture.clone()),
+        Err(()) => failure,
+    }
+}
+
+async fn drawn(app: &App, status: StatusCode, media_type: MediaType) -> Result<Picture, ()> {
     let card = Card {
         kind: CardKind::Image,
         modality: Some(format!("ERROR {}", status.as_u16())),
         series_number: None,
     };
-    let Ok(spec) = plan::spec(Kind::Thumbnail, &RenderParams::default(), media_type, &app.config)
-    else {
-        return failure;
-    };
+    let params = RenderParams::default();
+    let spec = plan::spec(Kind::Thumbnail, &params, media_type, &app.config).map_err(drop)?;
     let job = RenderJob::new(Source::Card(card), spec, app.config.limits());
-    match app.workers.draw(job, Class::Interactive).await {
-        Ok(rendered) => respond::with_picture(failure, rendered.picture),
-        Err(_) => failure,
-    }
+    let drawn = app.workers.draw(job, Class::Interactive).await.map_err(drop)?;
+    Ok(drawn.picture)
 }
 
 #[cfg(test)]

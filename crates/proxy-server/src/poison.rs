@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use dicomweb_types::Uid;
+use dicomweb_types::{InstancePath, Uid};
 use lru::LruCache;
 
 /// How long an object is not tried again.
@@ -15,7 +15,7 @@ const MOST: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 
 #[derive(Debug)]
 pub(crate) struct Poison {
-    until: Mutex<LruCache<Uid, Instant>>,
+    until: Mutex<LruCache<(Uid, Uid), Instant>>,
 }
 
 impl Default for Poison {
@@ -26,23 +26,28 @@ impl Default for Poison {
 
 impl Poison {
     /// A worker was lost over this object.
-    pub(crate) fn remember(&self, instance: &Uid, now: Instant) {
-        self.lock().put(instance.clone(), now + WHILE);
+    pub(crate) fn remember(&self, path: &InstancePath, now: Instant) {
+        self.lock().put(key(path), now + WHILE);
     }
 
     /// How long it is not to be tried.
-    pub(crate) fn left(&self, instance: &Uid, now: Instant) -> Option<Duration> {
-        let mut until = self.lock();
-        let left = until.get(instance)?.checked_duration_since(now).filter(|left| !left.is_zero());
+    pub(crate) fn left(&self, path: &InstancePath, now: Instant) -> Option<Duration> {
+        let (key, mut until) = (key(path), self.lock());
+        let left = until.get(&key)?.checked_duration_since(now).filter(|left| !left.is_zero());
         if left.is_none() {
-            until.pop(instance);
+            until.pop(&key);
         }
         left
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<Uid, Instant>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, LruCache<(Uid, Uid), Instant>> {
         self.until.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// Of its study: one of the same UID elsewhere is another object.
+fn key(path: &InstancePath) -> (Uid, Uid) {
+    (path.study.clone(), path.instance.clone())
 }
 
 #[cfg(test)]
@@ -52,10 +57,13 @@ mod tests {
     #[test]
     fn an_object_is_refused_for_a_while() {
         let (poison, now) = (Poison::default(), Instant::now());
-        let uid: Uid = "1.2.3".parse().unwrap();
-        assert_eq!(poison.left(&uid, now), None);
-        poison.remember(&uid, now);
-        assert_eq!(poison.left(&uid, now), Some(WHILE));
-        assert_eq!(poison.left(&uid, now + WHILE), None);
+        let uid = |text: &str| text.parse::<Uid>().unwrap();
+        let of_study = |study| InstancePath::new(uid(study), uid("1.2.2"), uid("1.2.3"));
+        let path = of_study("1.2");
+        assert_eq!(poison.left(&path, now), None);
+        poison.remember(&path, now);
+        assert_eq!(poison.left(&path, now), Some(WHILE));
+        assert_eq!(poison.left(&of_study("1.3"), now), None);
+        assert_eq!(poison.left(&path, now + WHILE), None);
     }
 }

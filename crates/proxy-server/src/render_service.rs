@@ -73,10 +73,14 @@ pub(crate) async fn rendering(
         Some(Freshness::Fallback | Freshness::Over) => asked.note_stale(),
         None => {}
     }
-    if asked.kind == Kind::Thumbnail && asked.may_keep() {
-        asked.app.warm_up.learn(asked.form());
-    }
     match from_archive(&asked, kept.is_some()).await {
+        Ok(picture @ Outcome::Picture(_)) => {
+            // How thumbnails are asked for by those who get them.
+            if asked.kind == Kind::Thumbnail && asked.may_keep() {
+                asked.app.warm_up.learn(asked.form());
+            }
+            Ok(picture)
+        }
         Err(error) if error.is_for_want_of_an_answer() && kept.is_some() => {
             of_kept(&asked, kept, Some(Stale::ArchiveDown))
         }

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, StreamBody};
 use serde::Serialize;
 use wadors_client::UpstreamError;
 
-use crate::access::AccessError;
+use crate::access::{self, AccessError};
 use crate::admin::AdminError;
 use crate::cache_status;
 use crate::collection::Collection;
@@ -225,8 +225,12 @@ fn has_viewer(content_type: &str) -> bool {
 /// What the archive itself says to that counts beside it.
 pub(crate) fn defuse(headers: &mut HeaderMap) {
     nosniff(headers);
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    if content_type.is_some_and(is_active) {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (content_type, others) = (types.next(), types.next());
+    // Of several, or of what cannot be told, browsers make what they like.
+    let is_clear = others.is_none()
+        && content_type.and_then(|value| value.to_str().ok()).is_some_and(is_passive);
+    if !is_clear {
         headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PASSED_POLICY));
     }
 }
@@ -235,11 +239,23 @@ pub(crate) fn defuse(headers: &mut HeaderMap) {
 const PASSED_POLICY: &str =
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:";
 
-/// Whether a browser makes a document of it in which scripts run: HTML, and XML in all its forms.
-fn is_active(content_type: &str) -> bool {
+/// Whether it is one media type of which no browser makes a document in which scripts run, as it does of HTML
+/// and XML in all its forms.
+fn is_passive(content_type: &str) -> bool {
     let essence = essence(content_type);
-    matches!(essence.as_str(), "text/html" | "text/xml" | "application/xml" | "text/xsl")
-        || (essence.ends_with("+xml") && !essence.starts_with("multipart/"))
+    let is_one = essence.split_once('/').is_some_and(|(kind, subtype)| {
+        let is_token = |text: &str| {
+            let is_usual = |b: u8| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b);
+            !text.is_empty() && text.bytes().all(is_usual)
+        };
+        is_token(kind) && is_token(subtype)
+    });
+    let is_document =
+        matches!(essence.as_str(), "text/html" | "text/xml" | "application/xml" | "text/xsl")
+            || (essence.ends_with("+xml") && !essence.starts_with("multipart/"));
+    // A comma may begin another one, wherever it stands.
+    let is_alone = essence.starts_with("multipart/") || !content_type.contains(',');
+    is_one && is_alone && !is_document
 }
 
 fn essence(content_type: &str) -> String {
@@ -421,7 +437,7 @@ pub(crate) fn failure(error: &ServerError) -> Response<Body> {
             }
         }
         ServerError::Upstream(UpstreamError::Status { status: 401, www_authenticate, .. }) => {
-            for challenge in www_authenticate {
+            for challenge in www_authenticate.iter().filter(|c| !access::is_by_connection(c)) {
                 headers.append(header::WWW_AUTHENTICATE, challenge.clone());
             }
         }
@@ -535,6 +551,7 @@ fn status(error: &ServerError) -> StatusCode {
             AccessError::Archive(error) => upstream_status(error),
             AccessError::Signature
             | AccessError::SignedForCaller
+            | AccessError::ByConnection
             | AccessError::OnlyReading
             | AccessError::NotTheirs => StatusCode::FORBIDDEN,
             AccessError::NoSessions => StatusCode::NOT_FOUND,
@@ -554,6 +571,7 @@ fn status(error: &ServerError) -> StatusCode {
         ServerError::Upstream(error) => upstream_status(error),
         ServerError::Forward(ForwardError::Url) => StatusCode::BAD_REQUEST,
         ServerError::Forward(ForwardError::Writes) => StatusCode::FORBIDDEN,
+        ServerError::Forward(ForwardError::Crowded) => StatusCode::SERVICE_UNAVAILABLE,
         ServerError::Forward(ForwardError::Upload(error)) => match error {
             UploadError::Stalled(_) => StatusCode::REQUEST_TIMEOUT,
             UploadError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -592,7 +610,7 @@ fn upstream_status(error: &UpstreamError) -> StatusCode {
         UpstreamError::Timeout => StatusCode::GATEWAY_TIMEOUT,
         UpstreamError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         UpstreamError::Resting { last, .. } => upstream_status(last),
-        UpstreamError::Paused { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        UpstreamError::Paused { .. } | UpstreamError::Crowded => StatusCode::SERVICE_UNAVAILABLE,
         UpstreamError::Unreachable { .. }
         | UpstreamError::Untrusted { .. }
         | UpstreamError::Credentials { .. }

@@ -85,6 +85,8 @@ pub(crate) struct Fetch<'a> {
     pub(crate) holds: &'a Holds,
     pub(crate) path: &'a InstancePath,
     pub(crate) caller: &'a Caller,
+    /// Whether it is known that who asks may see it.
+    pub(crate) is_proved: bool,
     pub(crate) kind: Kind,
     /// Whether the first of several frames stands for them all, where they do not say another.
     pub(crate) first_of_many: bool,
@@ -238,7 +240,10 @@ impl Fetch<'_> {
 
     /// The same where it is known which frame is wanted.
     async fn open_for(&self, wanted: Option<FrameNumber>) -> Result<Opened> {
-        self.is_no_poison()?;
+        // Who is not known to see it learns from the archive that there is such an object, and not from us.
+        if self.is_proved {
+            self.is_no_poison()?;
+        }
         let asked = Instant::now();
         let content = self.upstream.known.of(&self.path.instance);
         let mut plan = self.plan(content, wanted);
@@ -256,11 +261,12 @@ impl Fetch<'_> {
         };
         let took = asked.elapsed();
         self.learn(content, plan, &opened, took);
+        self.is_no_poison()?;
         Ok(Opened { took, ..opened })
     }
 
     fn is_no_poison(&self) -> Result<()> {
-        match self.upstream.poison.left(&self.path.instance, Instant::now()) {
+        match self.upstream.poison.left(self.path, Instant::now()) {
             Some(left) => Err(SourceError::Poisonous { left }),
             None => Ok(()),
         }

@@ -22,6 +22,8 @@ pub(crate) struct Upstream {
     pub(crate) client: Client,
     /// Large sources that may be fetched, or wait to be drawn, at the same time.
     pub(crate) large_calls: Arc<Semaphore>,
+    /// Bodies that may be on their way to it: each takes one of its threads.
+    pub(crate) uploads: Arc<Semaphore>,
     /// Objects over which a worker was lost.
     pub(crate) poison: Poison,
     /// What is known of its objects before they are asked for.
@@ -70,6 +72,7 @@ impl Upstream {
             base_path: keys.base_path.clone(),
             client: Client::new(client)?,
             large_calls: Arc::new(Semaphore::new(large_calls(keys.concurrency.get()))),
+            uploads: Arc::new(Semaphore::new(uploads(keys.concurrency.get()))),
             poison: Poison::default(),
             known: Known::default(),
             pace: Pace::default(),
@@ -106,6 +109,11 @@ impl Silence {
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// More than calls, since clients send slowly; no more than a server with 50 threads stands.
+fn uploads(concurrency: usize) -> usize {
+    concurrency.saturating_mul(4).clamp(16, Semaphore::MAX_PERMITS)
 }
 
 /// Half of the calls at once: the others are for what is small.

@@ -50,6 +50,9 @@ const AT_ONCE: usize = 2;
 /// Forms of thumbnails that are made.
 const MOST_FORMS: usize = 3;
 
+/// The longest side of a thumbnail that is made ahead.
+const LARGEST_SIDE: u32 = 512;
+
 /// How a thumbnail is asked for.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Form {
@@ -130,6 +133,11 @@ impl WarmUp {
 
     /// Remembers how thumbnails are asked for.
     pub(crate) fn learn(&self, form: Form) {
+        // What is larger somebody wants to see, and not many together.
+        let side = form.params.viewport.as_ref().map(|v| v.width.max(v.height).get());
+        if side.is_some_and(|side| side > LARGEST_SIDE) {
+            return;
+        }
         let mut forms = lock(&self.forms);
         forms.retain(|known| *known != form);
         forms.push_front(form);

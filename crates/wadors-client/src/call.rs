@@ -1,5 +1,6 @@
 //! One call: in the dialect of the archive, through gate and breaker, again where that may help.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION};
@@ -22,11 +23,28 @@ pub(crate) struct Ask<'a> {
     pub(crate) caller: &'a Caller,
     /// Only what has changed is wanted.
     pub(crate) condition: Option<(HeaderName, HeaderValue)>,
+    /// It has its place already.
+    pub(crate) is_admitted: bool,
+    /// Whether it waits for its turn with us: no time of the archive's.
+    pub(crate) in_line: AtomicBool,
 }
 
 impl<'a> Ask<'a> {
     pub(crate) fn new(call: Call, url: Url, caller: &'a Caller) -> Self {
-        Self { call, url, caller, condition: None }
+        let in_line = AtomicBool::new(false);
+        Self { call, url, caller, condition: None, is_admitted: false, in_line }
+    }
+
+    async fn in_line<T>(&self, turn: impl Future<Output = T>) -> T {
+        self.in_line.store(true, Relaxed);
+        let turn = turn.await;
+        self.in_line.store(false, Relaxed);
+        turn
+    }
+
+    /// Why it has not come to its end in time: the archive has an answer to give, or we had no turn for it.
+    fn out_of_time(&self) -> UpstreamError {
+        if self.in_line.load(Relaxed) { UpstreamError::Crowded } else { UpstreamError::Timeout }
     }
 }
 
@@ -54,7 +72,7 @@ impl Client {
             }
         };
         let asked = tokio::time::timeout(self.shared.total_timeout, asking).await;
-        let asked = asked.unwrap_or(Err(UpstreamError::Timeout));
+        let asked = asked.unwrap_or_else(|_| Err(ask.out_of_time()));
         if let Err(error) = &asked
             && is_outage(error)
         {
@@ -74,7 +92,10 @@ impl Client {
     {
         let ladders = &self.shared.ladders;
         // Until the answer is read.
-        let _place = self.shared.gate.place(ask.caller.urgency()).await;
+        let _place = match ask.is_admitted {
+            true => None,
+            false => ask.in_line(self.shared.gate.place(ask.caller.urgency())).await,
+        };
         let (mut refused, mut tried) = (None, 0);
         for rung in ladders.rungs(ask.call) {
             match self.get(ask, ask.call.rungs()[rung]).await {
@@ -142,7 +163,9 @@ impl Client {
     async fn send(&self, ask: &Ask<'_>, headers: HeaderMap) -> Result<Answer, UpstreamError> {
         let shared = &self.shared;
         let paused = |retry_after| UpstreamError::Paused { retry_after };
-        shared.gate.pass().await.map_err(paused)?;
+        if !ask.is_admitted {
+            ask.in_line(shared.gate.pass()).await.map_err(paused)?;
+        }
         let asked = Instant::now();
         let request = shared.http.get(ask.url.clone()).headers(headers).send();
         let response = tokio::time::timeout(shared.timeout, request)

@@ -17,7 +17,7 @@ use crate::caller::Caller;
 use crate::credentials::{Authority, Credentials};
 use crate::dialect::{Call, Dialect, Ladders};
 use crate::error::{ClientError, UpstreamError};
-use crate::gate::{Gate, Rate};
+use crate::gate::{Gate, ProbePlace, Rate};
 use crate::retry::RetryBudget;
 use crate::tls::Tls;
 
@@ -95,6 +95,14 @@ pub(crate) struct Shared {
 }
 
 impl Client {
+    /// A place for [`Client::has_study`]. The wait for it is no time of the archive's.
+    ///
+    /// # Errors
+    /// Too many wait for one, or the archive has asked for a pause.
+    pub async fn probe(&self) -> Result<ProbePlace, UpstreamError> {
+        self.shared.gate.probe().await
+    }
+
     /// A client with a pool of its own.
     ///
     /// # Errors

@@ -66,6 +66,9 @@ pub enum UpstreamError {
         /// How long.
         retry_after: Duration,
     },
+    /// Too many calls wait for their turn: it was not asked.
+    #[error("too many calls of the archive wait for their turn")]
+    Crowded,
     /// We have nothing to show who we are.
     #[error("there are no credentials for the archive: {reason}")]
     Credentials {
@@ -124,6 +127,7 @@ impl UpstreamError {
             Self::Unreachable { .. }
             | Self::Untrusted { .. }
             | Self::Paused { .. }
+            | Self::Crowded
             | Self::Credentials { .. }
             | Self::Empty
             | Self::Timeout
@@ -173,6 +177,7 @@ impl UpstreamError {
             | Self::Untrusted { .. }
             | Self::Resting { .. }
             | Self::Paused { .. }
+            | Self::Crowded
             | Self::Credentials { .. }
             | Self::Timeout
             | Self::BrokeOff => true,
@@ -192,6 +197,7 @@ impl UpstreamError {
             Self::Untrusted { .. } => "untrusted",
             Self::Resting { .. } => "resting",
             Self::Paused { .. } => "paused",
+            Self::Crowded => "crowded",
             Self::Credentials { .. } => "credentials",
             Self::Timeout => "timeout",
             Self::Status { .. } => "status",

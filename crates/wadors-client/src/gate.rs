@@ -4,10 +4,13 @@
 use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::str::FromStr;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+use crate::error::UpstreamError;
 
 /// A pause up to here is waited for; callers are told of a longer one.
 pub(crate) const SHORT_PAUSE: Duration = Duration::from_secs(2);
@@ -84,6 +87,12 @@ pub enum Urgency {
     Background,
 }
 
+/// A place among the calls that only look whether something is there.
+#[derive(Debug)]
+pub struct ProbePlace {
+    _place: OwnedSemaphorePermit,
+}
+
 /// A place among the calls under way.
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
@@ -97,14 +106,23 @@ pub(crate) struct Gate {
     places: Semaphore,
     /// Of these, those that calls may take for which nobody waits.
     background: Semaphore,
+    /// Of calls that only look whether something is there: they do not stand behind those that fetch.
+    probes: Arc<Semaphore>,
+    /// Probes that wait.
+    waiting: AtomicUsize,
     pace: Mutex<Pace>,
 }
+
+/// More probes do not wait.
+const MOST_WAITING: usize = 256;
 
 impl Gate {
     pub(crate) fn new(concurrency: NonZeroUsize, rate: Option<Rate>) -> Self {
         Self {
             places: Semaphore::new(concurrency.get().min(Semaphore::MAX_PERMITS)),
             background: Semaphore::new((concurrency.get() / 4).clamp(1, Semaphore::MAX_PERMITS)),
+            probes: Arc::new(Semaphore::new((concurrency.get() / 2).clamp(2, 64))),
+            waiting: AtomicUsize::new(0),
             pace: Mutex::new(Pace { rate, begun: VecDeque::new(), paused_until: None }),
         }
     }
@@ -119,6 +137,29 @@ impl Gate {
         };
         let place = self.places.acquire().await.ok()?;
         Some(Place { _place: place, _background: background })
+    }
+
+    /// A place for a probe, which may begin then.
+    ///
+    /// # Errors
+    /// Too many wait, or the archive wants to be left alone.
+    pub(crate) async fn probe(&self) -> Result<ProbePlace, UpstreamError> {
+        struct Waits<'a>(&'a AtomicUsize);
+        impl Drop for Waits<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Relaxed);
+            }
+        }
+        let before = self.waiting.fetch_add(1, Relaxed);
+        let _waits = Waits(&self.waiting);
+        if before >= MOST_WAITING {
+            return Err(UpstreamError::Crowded);
+        }
+        // They are never closed.
+        let place = self.probes.clone().acquire_owned().await;
+        let place = place.map_err(|_| UpstreamError::Crowded)?;
+        self.pass().await.map_err(|retry_after| UpstreamError::Paused { retry_after })?;
+        Ok(ProbePlace { _place: place })
     }
 
     /// Waits until the next call may begin.
@@ -176,6 +217,7 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
     use proptest::prelude::*;
 
     use super::*;
@@ -186,6 +228,26 @@ mod tests {
 
     fn milliseconds(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
+    }
+
+    #[tokio::test]
+    async fn probes_have_places_of_their_own_and_not_all_may_wait() {
+        let gate = Gate::new(NonZeroUsize::new(4).unwrap(), None);
+        let mut fetching = Vec::new();
+        for _ in 0..4 {
+            fetching.push(gate.place(Urgency::Interactive).await.unwrap());
+        }
+        let first = [gate.probe().await.unwrap(), gate.probe().await.unwrap()];
+        let mut waiting: Vec<_> = (0..MOST_WAITING).map(|_| Box::pin(gate.probe())).collect();
+        for probe in &mut waiting {
+            assert!(probe.as_mut().now_or_never().is_none());
+        }
+        assert_eq!(gate.probe().await.unwrap_err(), UpstreamError::Crowded);
+        // One that is withdrawn makes room.
+        waiting.pop();
+        assert!(gate.probe().now_or_never().is_none());
+        drop(first);
+        assert!(waiting.remove(0).await.is_ok());
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub use credentials::{Credentials, OAuth2, Secret};
 pub use dialect::{Call, Dialect};
 pub use error::{ClientError, UpstreamError};
 pub use frames::Frame;
-pub use gate::{Rate, Urgency};
+pub use gate::{ProbePlace, Rate, Urgency};
 pub use instance::{InstanceAnswer, SizeLimit};
 pub use metadata::{BulkDataRef, Metadata};
 pub use probe::{Seen, Tried};

@@ -16,6 +16,8 @@ use dicom_dictionary_std::StandardDataDictionary;
 use dicom_object::InMemDicomObject;
 use dicom_object::mem::InMemElement;
 use dicomweb_types::InstancePath;
+use serde::Deserializer;
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::answer::Answer;
@@ -103,12 +105,13 @@ impl Metadata {
     /// # Errors
     /// [`UpstreamError::Malformed`] if it is not JSON.
     pub fn all_from_slice(json: &[u8]) -> Result<Vec<Self>, UpstreamError> {
-        Ok(match parse(json)? {
-            Value::Array(objects) => {
-                objects.iter().filter_map(|o| Self::from_json(o).ok()).collect()
-            }
-            other => Self::from_json(&other).into_iter().collect(),
-        })
+        let json = text(json)?;
+        if !json.trim_ascii_start().starts_with(b"[") {
+            return Ok(Self::from_json(&parse(json)?).into_iter().collect());
+        }
+        let mut from = serde_json::Deserializer::from_slice(json);
+        let all = from.deserialize_seq(Objects).and_then(|all| from.end().map(|()| all));
+        all.map_err(|_| UpstreamError::malformed("it is not JSON, or too much of it"))
     }
 
     /// As [`Metadata::from_slice`], from JSON already parsed.
@@ -155,11 +158,37 @@ impl Metadata {
     }
 }
 
-fn parse(json: &[u8]) -> Result<Value, UpstreamError> {
-    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    if json.trim_ascii().is_empty() {
-        return Err(UpstreamError::Empty);
+/// Objects in one answer to a search: those of the largest pages that archives send, and some more.
+const MOST_OBJECTS: usize = 200_000;
+
+/// Reads objects one after the other: all of them as JSON would take many times the memory.
+struct Objects;
+
+impl<'de> Visitor<'de> for Objects {
+    type Value = Vec<Metadata>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of objects")
     }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut objects: A) -> Result<Self::Value, A::Error> {
+        let (mut all, mut left) = (Vec::new(), MOST_OBJECTS);
+        while let Some(object) = objects.next_element::<Value>()? {
+            left = left.checked_sub(1).ok_or_else(|| A::Error::custom("too many"))?;
+            all.extend(Metadata::from_json(&object));
+        }
+        Ok(all)
+    }
+}
+
+/// Without a byte order mark.
+fn text(json: &[u8]) -> Result<&[u8], UpstreamError> {
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    if json.trim_ascii().is_empty() { Err(UpstreamError::Empty) } else { Ok(json) }
+}
+
+fn parse(json: &[u8]) -> Result<Value, UpstreamError> {
+    let json = text(json)?;
     // serde_json refuses nesting beyond 128 levels, so nothing deeper is ever built.
     serde_json::from_slice(json).map_err(|_| UpstreamError::malformed("it is not JSON"))
 }

@@ -14,6 +14,7 @@ use crate::caller::Caller;
 use crate::client::Client;
 use crate::dialect::{Call, Dialect};
 use crate::error::UpstreamError;
+use crate::gate::ProbePlace;
 use crate::metadata::Metadata;
 
 /// Pages of one search: a series of more instances is not read to its end.
@@ -43,11 +44,16 @@ impl Client {
     ///
     /// # Errors
     /// What the archive, or the way to it, did wrong: [`UpstreamError`]; also that it refuses the caller.
-    pub async fn has_study(&self, study: &Uid, caller: &Caller) -> Result<bool, UpstreamError> {
+    pub async fn has_study(
+        &self,
+        study: &Uid,
+        caller: &Caller,
+        _place: ProbePlace,
+    ) -> Result<bool, UpstreamError> {
         let (uid, fields) = (study.to_string(), [tags::STUDY_INSTANCE_UID]);
         let matching = [("StudyInstanceUID", uid.as_str())];
         let search = Search::new(self, "studies".to_owned(), &matching, &fields, caller);
-        let (found, _) = Search { page: 1, ..search }.page(0).await?;
+        let (found, _) = Search { page: 1, is_admitted: true, ..search }.page(0).await?;
         // An archive that does not know the key would find any other.
         Ok(found
             .iter()
@@ -178,6 +184,7 @@ struct Search<'a> {
     caller: &'a Caller,
     /// Results asked for at once.
     page: usize,
+    is_admitted: bool,
 }
 
 impl<'a> Search<'a> {
@@ -189,7 +196,7 @@ impl<'a> Search<'a> {
         caller: &'a Caller,
     ) -> Self {
         let page = client.dialect().unwrap_or(Dialect::Generic).page();
-        Self { client, path, matching, fields, caller, page }
+        Self { client, path, matching, fields, caller, page, is_admitted: false }
     }
 
     async fn to_its_end(
@@ -212,7 +219,8 @@ impl<'a> Search<'a> {
         let limit = self.client.max_bytes().min(MAX_BYTES);
         let query = query(self.matching, self.fields, self.page, offset);
         let url = self.client.join(&self.path, Some(&query));
-        let ask = Ask::new(Call::Json, url, self.caller);
+        let is_admitted = self.is_admitted;
+        let ask = Ask { is_admitted, ..Ask::new(Call::Json, url, self.caller) };
         match self.client.ask(&ask, |answer| read(answer, limit)).await {
             // 204 is how archives say that nothing more matches.
             Err(UpstreamError::Empty) => Ok((Vec::new(), false)),
@@ -408,5 +416,8 @@ mod tests {
         assert_eq!(read(vec![(page, false)]), (vec![false], 1));
         assert!(Metadata::all_from_slice(b"[]").unwrap().is_empty());
         assert!(Metadata::all_from_slice(b"<html>").is_err());
+        // Next to nothing to send, and much to hold.
+        let many = format!("[{}{{}}]", "{},".repeat(1_000_000));
+        assert!(Metadata::all_from_slice(many.as_bytes()).is_err());
     }
 }

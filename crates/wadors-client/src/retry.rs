@@ -81,6 +81,7 @@ fn wait_for(error: &UpstreamError) -> Option<Duration> {
         | UpstreamError::Untrusted { .. }
         | UpstreamError::Resting { .. }
         | UpstreamError::Paused { .. }
+        | UpstreamError::Crowded
         | UpstreamError::Credentials { .. }
         | UpstreamError::Redirected { .. }
         | UpstreamError::Empty

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::Method;
 use lightbox_tests::door::{Door, Mode, Shown, assert_shows_nothing, mine, shows, signed, theirs};
 use lightbox_tests::{
-    Answer, Place, Proxy, Reply, ScriptedOrigin, client, closed_port, places, raw_exchange,
+    Answer, Between, Fault, Guard, Keeper, Place, Proxy, Reply, ScriptedOrigin, TestImage, client,
+    closed_port, places, raw_exchange,
 };
 
 const MEMORY: [(&str, &str); 2] = [("cache_disk", "off"), ("cache_memory", "64MB")];
@@ -489,6 +491,8 @@ async fn a_header_makes_no_other_request_of_one_with_our_credentials() {
         ("proxy-authorization", "Basic eDp5"),
         ("x-forwarded-user", "root"),
         ("remote-user", "root"),
+        ("x-remote-group", "admin"),
+        ("x-api-key", "other"),
         // What others take for the same (CGI).
         ("x_http_method_override", "DELETE"),
         ("x_forwarded_for", "203.0.113.9"),
@@ -769,6 +773,45 @@ async fn what_passes_through_for_somebody_is_for_no_cache_on_the_way() {
                 }
             }
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_takes_nothing_from_those_who_draw() {
+    let (door, ..) = kept(Mode::Oidc, &[]).await;
+    let drawn = || door.proxy.metric("lightbox_pictures_total{outcome=\"drawn\"}");
+    let before = drawn().await;
+    let path = picture_of(&mine());
+    for _ in 0..3 {
+        let refused =
+            join_all((0..40).map(|_| door.ask(Shown::Nothing, &path, &[("accept", "image/png")])));
+        for reply in refused.await {
+            assert_eq!((reply.status(), reply.header("content-type")), (401, "image/png"));
+        }
+    }
+    assert!(drawn().await - before <= 1.0, "{}", drawn().await - before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_object_did_to_us_is_told_to_nobody_who_may_not_see_it() {
+    let origin = ScriptedOrigin::start().await;
+    let mut image = TestImage::ramp(16, 16);
+    image.pixels[..8].copy_from_slice(Fault::DEADLY[0].mark());
+    image.put_on(&origin);
+    let between = Between::start(&origin.url()).await;
+    let guard = Guard::default();
+    guard.allow("Bearer right", &[image.path.study.to_string()]);
+    between.guarded_by(&guard);
+    let keys = [("render_worker", env!("CARGO_BIN_EXE_faulty-worker"))];
+    let proxy = Keeper::new(&keys).start(&between.url()).await;
+    let path = format!("{}/rendered", image.url_path());
+    let right = [("authorization", "Bearer right")];
+    for _ in 0..2 {
+        assert_eq!(proxy.get_with(&path, &right).await.status(), 500);
+    }
+    for shown in [&[][..], &[("authorization", "Bearer wrong")]] {
+        let reply = proxy.get_with(&path, shown).await;
+        assert!(matches!(reply.status(), 401 | 403), "{}", reply.status());
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lightbox_tests::door::{Door, Mode, Shown, assert_shows_nothing, basic, mine, theirs};
-use lightbox_tests::{Place, Reply, eventually};
+use lightbox_tests::{Answer, Keeper, Place, Reply, ScriptedOrigin, eventually};
 
 const MEMORY: [(&str, &str); 2] = [("cache_disk", "off"), ("cache_memory", "64MB")];
 
@@ -134,6 +134,63 @@ async fn who_follows_one_whose_rights_have_ended_is_not_refused_with_him() {
         let calls = door.archive.between().calls();
         assert_eq!(door.ask(Shown::Right, &wanted, &[]).await.status(), 200);
         assert_eq!(door.archive.between().calls(), calls);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_keeps_his_rights_by_having_many_ask() {
+    let keys = [&MEMORY[..], &[("proof_ttl", "1s"), ("upstream_concurrency", "2")]].concat();
+    let door = Door::start(Mode::Caller, &keys).await;
+    let shown = door.ask(Shown::Right, &picture(), &[]).await;
+    assert_eq!(shown.status(), 200);
+    door.archive.between().slow("/studies", Duration::from_millis(100));
+    door.guard.allow("Bearer right", &[]);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    // They take the archive's time for longer than it may be silent.
+    let strangers = join_all((0..400).map(|number| {
+        let (door, path) = (&door, picture());
+        async move {
+            let credential = format!("Bearer stranger {number}");
+            door.proxy.get_with(&path, &[("authorization", credential.as_str())]).await
+        }
+    }));
+    let his = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let began = Instant::now();
+        let mut replies = Vec::new();
+        while began.elapsed() < Duration::from_secs(8) {
+            replies.push(door.ask(Shown::Right, &picture(), &[]).await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        replies
+    };
+    let (strangers, his) = tokio::join!(strangers, his);
+    for reply in strangers.iter().chain(&his) {
+        assert!(matches!(reply.status(), 401 | 403 | 404 | 503), "{}", reply.status());
+        assert_shows_nothing("in the crowd", reply, &[&shown]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_logs_a_connection_in_is_refused_and_not_asked_for() {
+    let origin = ScriptedOrigin::start().await;
+    origin.otherwise(|_| {
+        let challenge = |answer: Answer, text| answer.header("www-authenticate", text);
+        let answer = challenge(Answer::status(401), "Negotiate");
+        challenge(challenge(answer, "NTLM"), "Basic realm=\"archive\"")
+    });
+    let proxy = Keeper::new(&MEMORY).start(&origin.url()).await;
+    for path in [picture(), format!("{}/metadata", mine().path()), "/studies".to_owned()] {
+        let reply = proxy.get(&path).await;
+        assert_eq!(reply.status(), 401, "{path}");
+        let challenges: Vec<_> = reply.headers.get_all("www-authenticate").iter().collect();
+        assert_eq!(challenges, ["Basic realm=\"archive\""], "{path}");
+        let before = origin.requests();
+        for shown in ["NTLM TlRMTVNTUAAB", "negotiate YII", "Negotiate"] {
+            let reply = proxy.get_with(&path, &[("authorization", shown)]).await;
+            assert_eq!(reply.status(), 403, "{path}: {shown}");
+        }
+        assert_eq!(origin.requests(), before, "{path}");
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use dicomweb_types::Uid;
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 use wadors_client::{Caller, UpstreamError};
 
 pub(crate) use credential::Credential;
@@ -80,6 +80,10 @@ pub(crate) enum Who {
 pub(crate) enum AccessError {
     #[error("this asks for a user and a password (Authorization: Basic)")]
     Password,
+    #[error(
+        "NTLM and Negotiate log connections in, which are shared here: show the archive credentials of another kind"
+    )]
+    ByConnection,
     #[error("this asks for a token (Authorization: Bearer)")]
     Token,
     #[error("the token is not valid: {0}")]
@@ -254,6 +258,9 @@ impl Access {
     ) -> Result<Visitor, AccessError> {
         let caller = Caller::from_headers(headers);
         if upstream.client.forwards_callers() {
+            if headers.get_all(header::AUTHORIZATION).iter().any(is_by_connection) {
+                return Err(AccessError::ByConnection);
+            }
             let credential = Credential::of(headers);
             let who = who_holds(credential);
             let right = Right::AsTheArchiveSays(credential);
@@ -270,6 +277,26 @@ impl Access {
             (AccessKind::Oidc, _, None) => return Err(AccessError::Token),
         };
         Ok(Visitor { caller, right, within: None, who })
+    }
+}
+
+/// Whether a challenge, or what is shown, is of a kind that archives remember for the whole connection. Ours
+/// are for all who ask.
+pub(crate) fn is_by_connection(value: &HeaderValue) -> bool {
+    let is_such = |part: &[u8]| {
+        let scheme = part.trim_ascii().split(|b| *b == b' ').next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    };
+    value.as_bytes().split(|b| *b == b',').any(is_such)
+}
+
+/// Takes challenges of that kind off an answer.
+pub(crate) fn without_connections(headers: &mut HeaderMap) {
+    let challenges: Vec<HeaderValue> =
+        headers.get_all(header::WWW_AUTHENTICATE).iter().cloned().collect();
+    headers.remove(header::WWW_AUTHENTICATE);
+    for challenge in challenges.into_iter().filter(|challenge| !is_by_connection(challenge)) {
+        headers.append(header::WWW_AUTHENTICATE, challenge);
     }
 }
 

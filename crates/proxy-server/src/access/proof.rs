@@ -99,50 +99,53 @@ impl Proofs {
         began: Began,
     ) -> bool {
         let place = place(&upstream.realm.groups(study).index, credential);
-        // A task, since what the archive says is noted also where nobody waits for it any more.
-        let asking =
-            self.clone().ask_once(upstream.clone(), study.clone(), caller.clone(), place, began);
-        let asked = tokio::spawn(asking);
-        let answer = if self.is_within_grace(&place).await {
-            // Who was shown it lately does not wait for an archive that hangs, or is known to.
-            if upstream.silence.lasts() || upstream.client.is_resting() {
-                return true;
-            }
-            let Ok(answer) = tokio::time::timeout(HASTE, asked).await else {
-                upstream.silence.begins();
-                return true;
-            };
-            answer
-        } else {
-            asked.await
-        };
-        match answer {
-            Ok(Ok(Landed { value: Answer::Shown, .. })) => true,
-            Ok(Ok(Landed { value: Answer::None, .. })) => self.is_within_grace(&place).await,
-            Ok(Ok(Landed { value: Answer::Hidden | Answer::Silent, .. }) | Err(Died)) | Err(_) => {
-                false
-            }
+        let is_known = self.is_within_grace(&place).await;
+        // Who was shown it lately does not wait for an archive that hangs, or is known to.
+        if is_known && (upstream.silence.lasts() || upstream.client.is_resting()) {
+            return true;
+        }
+        let asked = self.ask_once(upstream, study, caller, place, began).await;
+        match asked.map(|landed| landed.value) {
+            Ok(Answer::Shown) => true,
+            Ok(Answer::None) => self.is_within_grace(&place).await,
+            Ok(Answer::Hidden | Answer::Silent) | Err(Died) => false,
         }
     }
 
     async fn ask_once(
-        self: Arc<Self>,
-        upstream: Arc<Upstream>,
-        study: Uid,
-        caller: Caller,
+        self: &Arc<Self>,
+        upstream: &Arc<Upstream>,
+        study: &Uid,
+        caller: &Caller,
         place: Place,
         began: Began,
     ) -> Result<Landed<Answer>, Died> {
         // Who waits does not stand behind a call for which nobody does.
-        let (proofs, urgency) = (self.clone(), caller.urgency());
+        let urgency = caller.urgency();
+        let (proofs, upstream) = (self.clone(), upstream.clone());
+        let (study, caller) = (study.clone(), caller.clone());
         let ask = move || async move {
-            let said = upstream.client.has_study(&study, &caller).await;
-            let answer = proofs.note(&said, &place, began).await;
-            match answer {
-                Answer::None => upstream.silence.begins(),
-                Answer::Shown | Answer::Hidden | Answer::Silent => upstream.silence.ends(),
+            // Until here it is withdrawn where nobody waits any more, and no time of the archive's has run: however
+            // many ask, nobody can make it look silent.
+            let Ok(turn) = upstream.client.probe().await else { return Answer::Silent };
+            let silent = upstream.clone();
+            // A task: what the archive says is noted also where nobody waits for it any more.
+            let asked = tokio::spawn(async move {
+                let said = upstream.client.has_study(&study, &caller, turn).await;
+                let answer = proofs.note(&said, &place, began).await;
+                match answer {
+                    Answer::None => upstream.silence.begins(),
+                    Answer::Shown | Answer::Hidden | Answer::Silent => upstream.silence.ends(),
+                }
+                answer
+            });
+            match tokio::time::timeout(HASTE, asked).await {
+                Ok(answer) => answer.unwrap_or(Answer::Silent),
+                Err(_) => {
+                    silent.silence.begins();
+                    Answer::None
+                }
             }
-            answer
         };
         self.asking.share((place, urgency), ask).await
     }
@@ -160,7 +163,8 @@ impl Proofs {
         began: Began,
     ) -> Result<bool, UpstreamError> {
         let place = place(&upstream.realm.groups(study).index, credential);
-        let said = upstream.client.has_study(study, caller).await;
+        let turn = upstream.client.probe().await?;
+        let said = upstream.client.has_study(study, caller, turn).await;
         match self.note(&said, &place, began).await {
             Answer::None if self.is_within_grace(&place).await => Ok(true),
             _ => said,
