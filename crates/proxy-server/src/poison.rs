@@ -58,7 +58,11 @@ mod tests {
     fn an_object_is_refused_for_a_while() {
         let (poison, now) = (Poison::default(), Instant::now());
         let uid = |text: &str| text.parse::<Uid>().unwrap();
-        let of_study = |study| InstancePath::new(uid(study), uid("1.2.2"), uid("1.2.3"));
+        let of_study = |study| InstancePath {
+            study: uid(study),
+            series: uid("1.2.2"),
+            instance: uid("1.2.3"),
+        };
         let path = of_study("1.2");
         assert_eq!(poison.left(&path, now), None);
         poison.remember(&path, now);

@@ -97,8 +97,8 @@ async fn what_a_client_holds_of_one_is_no_part_that_is_missing() {
     let archive = Archive::of_ct(1, 1, 4).await;
     let proxy = Keeper::new(&[]).start(&archive.url()).await;
     let place = Place::new(1, 1, 2);
-    let one = proxy.get_with(&format!("{}/rendered", place.path()), &[("accept", "image/jpeg")]);
-    let held = one.await.header("etag").to_owned();
+    let one = format!("{}/rendered", place.path());
+    let held = proxy.get_with(&one, &[("accept", "image/jpeg")]).await.header("etag").to_owned();
     assert!(!held.is_empty());
     let path = format!("{}/rendered", place.series_path());
     let all = [("accept", "multipart/related; type=\"image/jpeg\"")];

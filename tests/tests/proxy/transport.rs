@@ -616,12 +616,12 @@ async fn a_body_that_does_not_come_is_given_up() {
     let request = proxy.request(Method::POST, "/studies", &[]);
     let answer = tokio::spawn(request.body(reqwest::Body::wrap_stream(pieces)).send());
     for _ in 0..6 {
-        feed.send(Bytes::from_static(b"piece")).await.unwrap();
+        feed.send(Bytes::from_static(&[7; 8 << 10])).await.unwrap();
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
     drop(feed);
     assert_eq!(answer.await.unwrap().unwrap().status(), 200);
-    assert_eq!(origin.received().last().unwrap().body_length, 30);
+    assert_eq!(origin.received().last().unwrap().body_length, 6 * (8 << 10));
     assert_eq!(proxy.metric("lightbox_stalled_total{what=\"upload\"}").await, 2.0);
 }
 
@@ -950,8 +950,9 @@ async fn behind_nginx_as_the_documents_set_it_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_answer_says_what_a_browser_may_make_of_it() {
     let demo = Proxy::demo(None).await;
-    let searched: serde_json::Value =
-        serde_json::from_slice(&demo.get("/studies").await.body).unwrap();
+    let searched = demo.get("/studies").await;
+    assert_eq!(searched.status(), 200, "{}", searched.text());
+    let searched: serde_json::Value = serde_json::from_slice(&searched.body).unwrap();
     let studies = searched.as_array().unwrap();
     let mut kinds = std::collections::BTreeMap::new();
     for study in studies {

@@ -36,7 +36,13 @@ async fn started(
         image(number, fault).put_on(&origin);
     }
     let worker = env!("CARGO_BIN_EXE_faulty-worker");
-    let own = [("render_worker", worker), ("render_workers", "2"), ("queue", "200")];
+    let own = [
+        ("render_worker", worker),
+        ("render_workers", "2"),
+        ("queue", "200"),
+        // Nobody has to be shown by the archive first.
+        ("upstream_credentials", "none"),
+    ];
     let proxy = Proxy::start_with(&origin.url(), &[&own, keys].concat()).await;
     within(Duration::from_secs(10), "the workers are there", || is_whole(&proxy)).await;
     (origin, proxy)

@@ -176,6 +176,11 @@ mod tests {
 
     const HOUR: u64 = 3600;
 
+    /// After so many seconds.
+    fn moment(seconds: u64) -> Moment {
+        Moment(seconds.saturating_mul(1000))
+    }
+
     fn terms() -> Terms {
         Terms {
             cache_ttl: Duration::from_secs(HOUR),
@@ -187,8 +192,8 @@ mod tests {
     }
 
     fn object(age: u64) -> Freshness {
-        let now = Moment(1_000_000_000);
-        terms().of_object(Moment(now.0 - age), now).freshness
+        let now = 1_000_000_000;
+        terms().of_object(moment(now - age), moment(now)).freshness
     }
 
     #[test]
@@ -201,28 +206,35 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_of_another_node_may_be_a_little_ahead() {
+        let at = |ahead| terms().of_object(Moment(1_000_000 + ahead), Moment(1_000_000));
+        assert_eq!((at(APART).freshness, at(APART).age), (Freshness::Fresh, Duration::ZERO));
+        assert_eq!(at(APART + 1).freshness, Freshness::Renewable);
+    }
+
+    #[test]
     fn what_is_distrusted_is_renewed_and_what_is_checked_since_is_fresh() {
-        let (terms, now) = (terms(), Moment(1_000_000));
-        terms.distrust_before(Moment(999_990));
-        assert_eq!(terms.of_object(Moment(999_980), now).freshness, Freshness::Renewable);
-        assert_eq!(terms.of_object(Moment(999_990), now).freshness, Freshness::Fresh);
+        let (terms, now) = (terms(), moment(1_000_000));
+        terms.distrust_before(moment(999_990));
+        assert_eq!(terms.of_object(moment(999_980), now).freshness, Freshness::Renewable);
+        assert_eq!(terms.of_object(moment(999_990), now).freshness, Freshness::Fresh);
     }
 
     #[test]
     fn a_clock_that_jumps_makes_it_older_or_to_be_checked_and_nothing_else() {
-        let seen = terms().of_object(Moment(2_000_000_000), Moment(1_000_000_000));
+        let seen = terms().of_object(moment(2_000_000_000), moment(1_000_000_000));
         assert_eq!((seen.freshness, seen.age), (Freshness::Renewable, Duration::ZERO));
-        let seen = terms().of_object(Moment(0), Moment(u64::MAX));
+        let seen = terms().of_object(moment(0), moment(u64::MAX));
         assert_eq!(seen.freshness, Freshness::Over);
-        let seen = terms().of_collection(Moment(9), Moment(5), Moment(6));
+        let seen = terms().of_collection(moment(9), moment(5), moment(6));
         assert_eq!(seen.freshness, Freshness::Fresh);
     }
 
     #[test]
     fn what_was_distrusted_while_the_clock_was_ahead_is_trusted_once_it_is_checked() {
         let (terms, now) = (terms(), 1_000_000);
-        terms.distrust_before(Moment(2_000_000_000));
-        let at = |checked, now| terms.of_object(Moment(checked), Moment(now)).freshness;
+        terms.distrust_before(moment(2_000_000_000));
+        let at = |checked, now| terms.of_object(moment(checked), moment(now)).freshness;
         assert_eq!(at(now - 1, now), Freshness::Renewable);
         assert_eq!(at(now, now + 1), Freshness::Fresh);
         assert_eq!(at(now - 1, now + 1), Freshness::Renewable);
@@ -245,10 +257,10 @@ mod tests {
             (u64::MAX, u64::MAX, u64::MAX),
             (0, u64::MAX, 0),
         ] {
-            let [since, checked, now] = [since, checked, now].map(Moment);
+            let [since, checked, now] = [since, checked, now].map(moment);
             let seen = terms.of_collection(since, checked, now).and(terms.of_object(checked, now));
             assert_ne!(seen.freshness, Freshness::Over, "{seen:?}");
-            terms.distrust_before(Moment(u64::MAX));
+            terms.distrust_before(moment(u64::MAX));
             terms.of_object(checked, now);
         }
     }
@@ -256,16 +268,16 @@ mod tests {
     #[test]
     fn a_listing_from_before_the_clock_was_set_back_is_shown_and_checked() {
         // It was ahead when the study was seen for the first time, and no more when it was checked.
-        let seen = terms().of_collection(Moment(2_000_000), Moment(1_000_000), Moment(1_000_005));
+        let seen = terms().of_collection(moment(2_000_000), moment(1_000_000), moment(1_000_005));
         assert_eq!((seen.freshness, seen.ttl), (Freshness::Fresh, 5));
-        let seen = terms().of_collection(Moment(2_000_000), Moment(2_000_000), Moment(1_000_000));
+        let seen = terms().of_collection(moment(2_000_000), moment(2_000_000), moment(1_000_000));
         assert_eq!(seen.freshness, Freshness::Renewable);
     }
 
     #[test]
     fn what_has_just_changed_is_looked_up_soon_and_what_has_not_is_trusted() {
         let at = |since, checked, now| {
-            let seen = terms().of_collection(Moment(since), Moment(checked), Moment(now));
+            let seen = terms().of_collection(moment(since), moment(checked), moment(now));
             (seen.freshness, seen.ttl)
         };
         assert_eq!(at(1000, 1000, 1009), (Freshness::Fresh, 1));
