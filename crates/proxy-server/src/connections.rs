@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::doors::Doors;
 use crate::head;
 use crate::respond::Body;
 use crate::shutdown::GRACE;
@@ -50,6 +51,7 @@ const READ_AHEAD: usize = 128 << 10;
 pub(crate) async fn serve<H, F>(
     listener: TcpListener,
     transport: Arc<Transport>,
+    doors: &Doors,
     handler: H,
     mut stop: watch::Receiver<bool>,
 ) where
@@ -58,7 +60,7 @@ pub(crate) async fn serve<H, F>(
 {
     let most = most_connections();
     let places = Arc::new(Semaphore::new(most as usize));
-    let accepting = accept(&listener, &transport, Arc::new(handler), &places, &mut stop);
+    let accepting = accept(&listener, &transport, doors, Arc::new(handler), &places, &mut stop);
     tokio::select! {
         () = accepting => {}
         never = follow(transport.tls.clone()) => match never {},
@@ -80,6 +82,7 @@ async fn follow(tls: Option<Arc<Tls>>) -> Infallible {
 async fn accept<H, F>(
     listener: &TcpListener,
     transport: &Arc<Transport>,
+    doors: &Doors,
     handler: Arc<H>,
     places: &Arc<Semaphore>,
     stop: &mut watch::Receiver<bool>,
@@ -107,9 +110,13 @@ async fn accept<H, F>(
                     transport: transport.clone(),
                     stop: stopped.clone(),
                 };
-                tokio::spawn(async move {
+                let Ok(stream) = stream.into_std() else { continue };
+                doors.next().spawn(async move {
                     let _held = (place, open);
-                    connection.serve(stream).await;
+                    // It belongs to the thread that looks after it.
+                    if let Ok(stream) = TcpStream::from_std(stream) {
+                        connection.serve(stream).await;
+                    }
                 });
             }
             Err(error) => {

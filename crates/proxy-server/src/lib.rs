@@ -24,6 +24,7 @@ mod connections;
 mod cors;
 pub mod doctor;
 mod document;
+mod doors;
 mod error;
 mod fingerprint;
 mod flight;
