@@ -10,14 +10,12 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::access::{Access, Right, Visitor, Who};
 use crate::audit::{Audit, Disclosure};
 use crate::cache::{Cache, Shows, Words};
 use crate::config::{Config, HttpCaching};
-use crate::doors::Doors;
 use crate::error::ServerError;
 use crate::holds::Holds;
 use crate::page::Page;
@@ -26,7 +24,6 @@ use crate::render_service::Outcome;
 use crate::renew::Renewals;
 use crate::respond::{self, Body};
 use crate::route::{Kind, Resource, Target, route};
-use crate::task::Task;
 use crate::together::Together;
 use crate::transport::Transport;
 use crate::upstream::{Upstream, UpstreamSetupError, Upstreams};
@@ -94,9 +91,6 @@ pub enum ServeError {
     /// Nothing could be written down.
     #[error("audit: {0}")]
     Audit(String),
-    /// The system has no more threads.
-    #[error("no thread can be started: {0}")]
-    Threads(std::io::Error),
     /// No worker can be started.
     #[error("{0}")]
     Workers(#[from] render_pool::StartError),
@@ -112,14 +106,12 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let app = Arc::new(App::new(config)?);
-    let (doors, here) = (Doors::open().map_err(ServeError::Threads)?, Doors::here());
     let (stop, stopped) = watch::channel(false);
     let public = {
         let app = app.clone();
         connections::serve(
             listeners.public,
             app.transport.clone(),
-            &doors,
             move |request, client| answer(app.clone(), request, client),
             stopped.clone(),
         )
@@ -129,7 +121,7 @@ pub async fn serve(
             let app = app.clone();
             let transport = Arc::new(Transport::plain(&app.config));
             let handler = move |request, _| health::answer(app.clone(), request);
-            connections::serve(listener, transport, &here, handler, stopped).await;
+            connections::serve(listener, transport, handler, stopped).await;
         }
     };
     let leave = async {
@@ -150,8 +142,6 @@ pub async fn serve(
     if !app.cache.is_gone_everywhere(SETTLING).await {
         tracing::warn!("left before everything that was purged is removed");
     }
-    // Not before: something may be under way on their threads.
-    drop(doors);
     Ok(())
 }
 
@@ -179,8 +169,6 @@ pub(crate) struct App {
     pub(crate) renewals: Renewals,
     /// Studies of which pictures are made before they are asked for.
     pub(crate) warm_up: WarmUp,
-    /// Where everything is done that takes longer than a moment.
-    runtime: Handle,
     page: Page,
     /// Pictures in the place of errors.
     pub(crate) placeholders: Placeholders,
@@ -215,7 +203,6 @@ impl App {
             together,
             renewals: Renewals::default(),
             warm_up,
-            runtime: Handle::current(),
             page,
             placeholders: Placeholders::default(),
         })
@@ -261,12 +248,8 @@ async fn answer(
     let address = forwarded::client_address(request.headers(), client, &app.config);
     let mut response = match head::refusal(&request).or_else(|| at_the_door(&app, &request)) {
         Some(ready) => ready,
-        // What takes longer than a moment must not hold up the other connections of this thread.
-        None => {
-            let work = inside(app.clone(), request, client);
-            let done = Task::spawn_on(&app.runtime, work).await;
-            done.unwrap_or_else(|_| respond::failure(&ServerError::Broke))
-        }
+        // Boxed: the story of a request is long, and most end at the door.
+        None => Box::pin(inside(&app, request, client)).await,
     };
     if let Some(audit) = &app.audit {
         audit.write_down(&mut response, SocketAddr::new(address, client.port())).await;
@@ -296,8 +279,7 @@ fn at_the_door(app: &App, request: &Request<Incoming>) -> Option<Response<Body>>
     Some(response)
 }
 
-async fn inside(app: Arc<App>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
-    let app = &app;
+async fn inside(app: &Arc<App>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
     let accept = placeholder::wanted(request.headers());
     match dispatch(app, request, client).await {
         Ok(response) => response,

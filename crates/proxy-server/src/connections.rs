@@ -19,7 +19,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::doors::Doors;
 use crate::head;
 use crate::respond::Body;
 use crate::shutdown::GRACE;
@@ -51,7 +50,6 @@ const READ_AHEAD: usize = 128 << 10;
 pub(crate) async fn serve<H, F>(
     listener: TcpListener,
     transport: Arc<Transport>,
-    doors: &Doors,
     handler: H,
     mut stop: watch::Receiver<bool>,
 ) where
@@ -60,7 +58,7 @@ pub(crate) async fn serve<H, F>(
 {
     let most = most_connections();
     let places = Arc::new(Semaphore::new(most as usize));
-    let accepting = accept(&listener, &transport, doors, Arc::new(handler), &places, &mut stop);
+    let accepting = accept(&listener, &transport, Arc::new(handler), &places, &mut stop);
     tokio::select! {
         () = accepting => {}
         never = follow(transport.tls.clone()) => match never {},
@@ -82,7 +80,6 @@ async fn follow(tls: Option<Arc<Tls>>) -> Infallible {
 async fn accept<H, F>(
     listener: &TcpListener,
     transport: &Arc<Transport>,
-    doors: &Doors,
     handler: Arc<H>,
     places: &Arc<Semaphore>,
     stop: &mut watch::Receiver<bool>,
@@ -110,13 +107,9 @@ async fn accept<H, F>(
                     transport: transport.clone(),
                     stop: stopped.clone(),
                 };
-                let Ok(stream) = stream.into_std() else { continue };
-                doors.next().spawn(async move {
+                tokio::spawn(async move {
                     let _held = (place, open);
-                    // It belongs to the thread that looks after it.
-                    if let Ok(stream) = TcpStream::from_std(stream) {
-                        connection.serve(stream).await;
-                    }
+                    connection.serve(stream).await;
                 });
             }
             Err(error) => {

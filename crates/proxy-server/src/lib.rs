@@ -24,7 +24,6 @@ mod connections;
 mod cors;
 pub mod doctor;
 mod document;
-mod doors;
 mod error;
 mod fingerprint;
 mod flight;

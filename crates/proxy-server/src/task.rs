@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
 /// A task of the runtime, aborted when this is dropped.
@@ -15,14 +14,6 @@ pub(crate) struct Task<T>(JoinHandle<T>);
 impl<T: Send + 'static> Task<T> {
     pub(crate) fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
         Self(tokio::spawn(work))
-    }
-
-    /// The same on a runtime other than that of who waits for it.
-    pub(crate) fn spawn_on(
-        runtime: &Handle,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Self {
-        Self(runtime.spawn(work))
     }
 }
 
