@@ -338,8 +338,14 @@ async fn dispatch(
     let is_picture = matches!(target, Target::Rendering(_));
     let (mut parts, body) = request.into_parts();
     // What may be done with it is the same for all.
-    if parts.method == Method::OPTIONS && !matches!(target, Target::PassThrough(_)) {
-        return Ok(respond::allowed_methods());
+    match target {
+        Target::Rendering(_) if parts.method == Method::OPTIONS => {
+            return Ok(respond::allowed_methods());
+        }
+        Target::Session(_) if parts.method == Method::OPTIONS => {
+            return Ok(respond::no_content(http::HeaderMap::new()));
+        }
+        _ => {}
     }
     let goes_on = async {
         let visitor = app.access.admit(&upstream, &target, &mut parts).await?;

@@ -107,7 +107,12 @@ impl Queue {
 
     /// Values that wait are not to be written any more: returns how many these were.
     pub(crate) fn drop_all(&self) -> usize {
-        self.lock().drop_puts(|_| true)
+        let mut waiting = self.lock();
+        let dropped = waiting.drop_puts(|_| true);
+        if waiting.is_empty() && waiting.removing.is_none() {
+            self.busy.send_replace(false);
+        }
+        dropped
     }
 
     /// A removal that could not be made waits again, behind the others. Until it is made, nothing that it covers

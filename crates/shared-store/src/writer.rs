@@ -22,11 +22,7 @@ pub(crate) async fn work(core: Arc<Core>) {
         core.queue.filled().await;
         core.link.connected().await;
         match core.queue.next() {
-            Some(Job::Remove(removal)) => {
-                if !remove(&core, &removal).await {
-                    core.queue.again(removal);
-                }
-            }
+            Some(Job::Remove(removal)) => remove(&core, removal).await,
             Some(Job::Put(puts)) => put(&core, &puts).await,
             None => {}
         }
@@ -34,14 +30,13 @@ pub(crate) async fn work(core: Arc<Core>) {
     }
 }
 
-/// Whether it was made.
-async fn remove(core: &Core, removal: &Removal) -> bool {
+/// Tried for a while; then it waits again, behind the others.
+async fn remove(core: &Core, removal: Removal) {
     for _ in 0..TRIES {
         core.link.connected().await;
         let Some(session) = core.link.session() else { continue };
-        if done(core, session.remove(removal, &core.link.node)).await {
-            core.counts.removals.one();
-            return true;
+        if done(core, session.remove(&removal, &core.link.node)).await {
+            return core.counts.removals.one();
         }
         sleep(PAUSE).await;
     }
@@ -49,7 +44,7 @@ async fn remove(core: &Core, removal: &Removal) -> bool {
         "the shared store does not remove what it is told to; it is told again and again"
     );
     core.counts.removals_lost.one();
-    false
+    core.queue.again(removal);
 }
 
 async fn put(core: &Core, puts: &[Put]) {

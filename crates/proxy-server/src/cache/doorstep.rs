@@ -143,25 +143,29 @@ impl Doorstep {
         if seen.freshness != Freshness::Fresh {
             return;
         }
-        let bytes = answer.drawn.as_ref().map(|drawn| drawn.picture.bytes.clone());
-        // Who holds the picture brings no bytes of it: those that are there stay.
-        if bytes.is_none() && self.has_bytes_of(words, answer) {
-            return;
-        }
         let held = respond::lasting_headers(Answer { drawn: None, ..answer.clone() });
-        let headers = respond::lasting_headers(answer.clone());
+        let (headers, bytes) = match &answer.drawn {
+            Some(drawn) => {
+                (respond::lasting_headers(answer.clone()), Some(drawn.picture.bytes.clone()))
+            }
+            // Who holds the picture brings no bytes of it: those that are there stay.
+            None => match self.whole(words, answer) {
+                Some(before) => (before.headers.clone(), before.bytes.clone()),
+                None => (held.clone(), None),
+            },
+        };
         let weight = (bytes.as_ref().map_or(0, Bytes::len) + HEADERS) as u64;
         let (group, shows) = (shows.group, Arc::new(shows));
         let ready = Ready { headers, held, bytes, origin, seen, since: now, shows };
         self.ready.put(&words.place(group), Arc::new(ready), weight);
     }
 
-    fn has_bytes_of(&self, words: Words, answer: &Answer) -> bool {
-        let ready = self.ready.get(&words.place([0; 32]));
-        ready.is_some_and(|ready| {
-            let tag = ready.headers.get(header::ETAG);
-            ready.bytes.is_some() && tag.is_some_and(|tag| tag == answer.etag.as_str())
-        })
+    /// The same picture, if it is there with its bytes.
+    fn whole(&self, words: Words, answer: &Answer) -> Option<Arc<Ready>> {
+        let ready = self.ready.get(&words.place([0; 32]))?;
+        let tag = ready.headers.get(header::ETAG)?;
+        let is_it = ready.bytes.is_some() && tag == answer.etag.as_str();
+        is_it.then_some(ready)
     }
 
     /// Drops what was remembered while its study was purged.
