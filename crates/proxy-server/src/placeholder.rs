@@ -26,10 +26,13 @@ pub(crate) fn wanted(headers: &HeaderMap) -> Option<MediaType> {
 
 /// Those that were drawn: there are few, and whoever is refused asks for one.
 #[derive(Default)]
-pub(crate) struct Placeholders(Mutex<HashMap<(u16, MediaType), Arc<OnceCell<Picture>>>>);
+pub(crate) struct Placeholders(Mutex<HashMap<(u16, MediaType), Ready>>);
+
+/// One, once it is drawn.
+type Ready = Arc<OnceCell<Picture>>;
 
 impl Placeholders {
-    fn of(&self, status: StatusCode, media_type: MediaType) -> Arc<OnceCell<Picture>> {
+    fn of(&self, status: StatusCode, media_type: MediaType) -> Ready {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry((status.as_u16(), media_type)).or_default().clone()
     }
