@@ -567,6 +567,8 @@ async fn what_was_kept_after_the_folder_was_taken_away_is_found_after_a_restart(
     eventually("it is gone", || async { fs::remove_dir_all(keeper.dir()).is_ok() }).await;
     let path = format!("{}/thumbnail", Place::new(1, 1, 1).path());
     proxy.get(&path).await;
+    // Writing is nobody's hurry: what the image is, its picture and its source.
+    eventually("it is written", || async { blobs(&keeper).len() >= 3 }).await;
     settled(&keeper).await;
     drop(proxy);
     let proxy = keeper.start(&archive.url()).await;
