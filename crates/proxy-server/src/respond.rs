@@ -107,7 +107,7 @@ pub(crate) fn outcome(outcome: Outcome, request: &HeaderMap) -> Response<Body> {
         Outcome::Collection(_) => None,
     };
     if tag.is_some_and(|tag| conditional::is_for_another(request, tag)) {
-        let detail = "it is no longer what If-Match names".to_owned();
+        let detail = "it is no longer what If-Match names: fetch all of it anew".to_owned();
         return problem(StatusCode::PRECONDITION_FAILED, detail, "request", None, None);
     }
     match outcome {
