@@ -33,6 +33,7 @@ mod nginx;
 mod object;
 mod orthanc;
 pub mod pictures;
+mod ports;
 mod proxy;
 mod scripted_origin;
 
@@ -48,8 +49,9 @@ pub use multipart::{Part, PartReader, strict_parts};
 pub use nginx::Nginx;
 pub use object::{EXPLICIT_LITTLE_ENDIAN, Object, Place};
 pub use orthanc::Orthanc;
+pub use ports::closed_port;
 pub use proxy::{Finished, Proxy, lightbox, lightbox_binary, peak_memory};
-pub use scripted_origin::{Answer, Received, ScriptedOrigin, closed_port};
+pub use scripted_origin::{Answer, Received, ScriptedOrigin};
 
 /// Whether the slow part named so is to run now; says aloud where it is not.
 pub fn slow_test(part: &str) -> bool {

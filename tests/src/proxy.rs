@@ -1,7 +1,7 @@
 //! The real binary: as a server behind its real door, and as a command.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -87,8 +87,7 @@ impl Proxy {
         let mut proxy = Self { child, door, admin, log, client: client(), _folder: None };
         let deadline = Instant::now() + START;
         while Instant::now() < deadline {
-            let listens = TcpStream::connect(&proxy.door).is_ok();
-            if proxy.is_alive() && listens {
+            if proxy.serves() {
                 return Some(proxy);
             }
             if !proxy.is_alive() {
@@ -99,6 +98,15 @@ impl Proxy {
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("the proxy does not listen; it said:\n{}", proxy.log());
+    }
+
+    /// Whether it answers. That its ports are open is not enough: they may be another test's, while this
+    /// process is about to end for it, and they are open before it has built what it serves with.
+    fn serves(&self) -> bool {
+        let log = self.log();
+        let admin = log.lines().find_map(|line| line.strip_prefix("admin: listening on http://"));
+        let address = admin.and_then(|rest| rest.split('/').next());
+        address.is_some_and(|address| answers_health(address).is_ok())
     }
 
     /// `http://127.0.0.1:PORT`, without a slash at the end.
@@ -304,6 +312,12 @@ fn build() -> PathBuf {
 /// The root of the repository.
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
+}
+
+fn answers_health(address: &str) -> std::io::Result<()> {
+    let mut connection = TcpStream::connect(address)?;
+    connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    connection.read_exact(&mut [0])
 }
 
 fn follow(stream: impl Read + Send + 'static, log: Arc<Mutex<String>>) {

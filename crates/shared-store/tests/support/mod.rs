@@ -5,6 +5,7 @@
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use shared_store::{Settings, Shared};
@@ -126,9 +127,14 @@ fn spawn(port: u16, folder: &TempDir, options: &[String]) -> Result<Child, Error
         .map_err(|error| error.kind())
 }
 
-/// A port where nobody listens.
+/// A port where nobody listens: none of those that others are given who ask for any, and another one
+/// for each process of tests that runs at the same time.
 pub fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() % 500 * 4;
+    let mut ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed))
+        .map(|place| (10_000 + place % 2000) as u16);
+    ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).unwrap()
 }
 
 /// Patient: a busy machine is no slow server.
