@@ -12,8 +12,9 @@ use sha2::{Digest, Sha256};
 
 use crate::access::Visitor;
 use crate::app::App;
+use crate::body::Body;
 use crate::error::ServerError;
-use crate::respond::{self, Body};
+use crate::respond;
 use crate::upload::Upload;
 use crate::upstream::Upstream;
 

@@ -10,20 +10,24 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::access::{Access, Right, Visitor, Who};
 use crate::audit::{Audit, Disclosure};
+use crate::body::Body;
 use crate::cache::{Cache, Shows, Words};
 use crate::config::{Config, HttpCaching};
+use crate::doors::Doors;
 use crate::error::ServerError;
 use crate::holds::Holds;
 use crate::page::Page;
 use crate::placeholder::Placeholders;
 use crate::render_service::Outcome;
 use crate::renew::Renewals;
-use crate::respond::{self, Body};
+use crate::respond;
 use crate::route::{Kind, Resource, Target, route};
+use crate::task::Task;
 use crate::together::Together;
 use crate::transport::Transport;
 use crate::upstream::{Upstream, UpstreamSetupError, Upstreams};
@@ -85,6 +89,9 @@ pub enum ServeError {
     /// Nobody could be let in.
     #[error("{0}")]
     Access(String),
+    /// There is nowhere to serve connections.
+    #[error("no thread for connections: {0}")]
+    Doors(std::io::Error),
     /// The certificate cannot be shown.
     #[error("{0}")]
     Tls(String),
@@ -107,10 +114,12 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let app = Arc::new(App::new(config)?);
     let (stop, stopped) = watch::channel(false);
+    let doors = Doors::open().map_err(ServeError::Doors)?;
     let public = {
         let app = app.clone();
         connections::serve(
             listeners.public,
+            doors,
             app.transport.clone(),
             move |request, client| answer(app.clone(), request, client),
             stopped.clone(),
@@ -121,7 +130,8 @@ pub async fn serve(
             let app = app.clone();
             let transport = Arc::new(Transport::plain(&app.config));
             let handler = move |request, _| health::answer(app.clone(), request);
-            connections::serve(listener, transport, handler, stopped).await;
+            let doors = Doors::of_the_process();
+            connections::serve(listener, doors, transport, handler, stopped).await;
         }
     };
     let leave = async {
@@ -169,6 +179,8 @@ pub(crate) struct App {
     pub(crate) renewals: Renewals,
     /// Studies of which pictures are made before they are asked for.
     pub(crate) warm_up: WarmUp,
+    /// Where all is done that is not done at a door.
+    runtime: Handle,
     page: Page,
     /// Pictures in the place of errors.
     pub(crate) placeholders: Placeholders,
@@ -203,6 +215,7 @@ impl App {
             together,
             renewals: Renewals::default(),
             warm_up,
+            runtime: Handle::current(),
             page,
             placeholders: Placeholders::default(),
         })
@@ -248,8 +261,7 @@ async fn answer(
     let address = forwarded::client_address(request.headers(), client, &app.config);
     let mut response = match head::refusal(&request).or_else(|| at_the_door(&app, &request)) {
         Some(ready) => ready,
-        // Boxed: the story of a request is long, and most end at the door.
-        None => Box::pin(inside(&app, request, client)).await,
+        None => goes_inside(&app, request, client).await,
     };
     if let Some(audit) = &app.audit {
         audit.write_down(&mut response, SocketAddr::new(address, client.port())).await;
@@ -279,7 +291,25 @@ fn at_the_door(app: &App, request: &Request<Incoming>) -> Option<Response<Body>>
     Some(response)
 }
 
-async fn inside(app: &Arc<App>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
+/// The rest of it away from the door, and no longer than the client waits.
+async fn goes_inside(
+    app: &Arc<App>,
+    request: Request<Incoming>,
+    client: SocketAddr,
+) -> Response<Body> {
+    match Task::spawn_on(&app.runtime, inside(app.clone(), request, client)).await {
+        Ok(response) => response,
+        Err(ended) => match ended.try_into_panic() {
+            // As if it had happened here: the connection ends.
+            Ok(defect) => std::panic::resume_unwind(defect),
+            // The process ends.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+async fn inside(app: Arc<App>, request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
+    let app = &app;
     let accept = placeholder::wanted(request.headers());
     match dispatch(app, request, client).await {
         Ok(response) => response,

@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::access::Who;
+use crate::body::Body;
 use crate::config::{AuditStudies, AuditTarget, Config};
-use crate::respond::Body;
 use crate::route::Kind;
 
 /// Lines that may wait to be written.

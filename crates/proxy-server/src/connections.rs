@@ -19,8 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::body::Body;
+use crate::doors::Doors;
 use crate::head;
-use crate::respond::Body;
 use crate::shutdown::GRACE;
 use crate::stall::{Progress, Watched};
 use crate::streams::{Sent, Streams};
@@ -45,10 +46,11 @@ const RESET_BY_US: usize = 100;
 /// is wrong.
 const READ_AHEAD: usize = 128 << 10;
 
-/// Answers every request on `listener` with `handler` until `stop` turns true, then waits for those
+/// Answers every request on `listener`, at one of the doors, with `handler` until `stop` turns true, then waits for those
 /// under way, for [`GRACE`] at most.
 pub(crate) async fn serve<H, F>(
     listener: TcpListener,
+    mut doors: Doors,
     transport: Arc<Transport>,
     handler: H,
     mut stop: watch::Receiver<bool>,
@@ -58,7 +60,8 @@ pub(crate) async fn serve<H, F>(
 {
     let most = most_connections();
     let places = Arc::new(Semaphore::new(most as usize));
-    let accepting = accept(&listener, &transport, Arc::new(handler), &places, &mut stop);
+    let handler = Arc::new(handler);
+    let accepting = accept(&listener, &mut doors, &transport, handler, &places, &mut stop);
     tokio::select! {
         () = accepting => {}
         never = follow(transport.tls.clone()) => match never {},
@@ -79,6 +82,7 @@ async fn follow(tls: Option<Arc<Tls>>) -> Infallible {
 
 async fn accept<H, F>(
     listener: &TcpListener,
+    doors: &mut Doors,
     transport: &Arc<Transport>,
     handler: Arc<H>,
     places: &Arc<Semaphore>,
@@ -98,7 +102,8 @@ async fn accept<H, F>(
             _ = stop.wait_for(|&stop| stop) => return,
             accepted = listener.accept() => accepted,
         };
-        match accepted {
+        // It waits for more at its door, no longer here.
+        match accepted.and_then(|(stream, client)| Ok((stream.into_std()?, client))) {
             Ok((stream, client)) => {
                 let open = transport.counts.opened();
                 let connection = Connection {
@@ -107,9 +112,12 @@ async fn accept<H, F>(
                     transport: transport.clone(),
                     stop: stopped.clone(),
                 };
-                tokio::spawn(async move {
+                doors.next().spawn(async move {
                     let _held = (place, open);
-                    connection.serve(stream).await;
+                    match TcpStream::from_std(stream) {
+                        Ok(stream) => connection.serve(stream).await,
+                        Err(error) => tracing::warn!(%error, "a connection could not be served"),
+                    }
                 });
             }
             Err(error) => {

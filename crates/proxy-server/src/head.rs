@@ -5,8 +5,9 @@
 use http::header::{COOKIE, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, Version};
 
+use crate::body::Body;
 use crate::error::ServerError;
-use crate::respond::{self, Body};
+use crate::respond;
 
 /// The longest target: path and query.
 const LONGEST_TARGET: usize = 16 << 10;

@@ -7,10 +7,11 @@ use hyper::body::Incoming;
 
 use crate::admin;
 use crate::app::App;
+use crate::body::Body;
 use crate::error::ServerError;
 use crate::head;
 use crate::metrics;
-use crate::respond::{self, Body};
+use crate::respond;
 
 /// `/healthz`: this process answers. `/readyz`: an archive does, too. `/metrics`: what
 /// is under way. The rest is `admin`.

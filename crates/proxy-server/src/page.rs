@@ -9,8 +9,9 @@ use dicomweb_types::{MediaRange, split_list};
 use http::{Method, Request, Response, header};
 use sha2::{Digest, Sha256};
 
+use crate::body::Body;
 use crate::config::BasePath;
-use crate::respond::{self, Body};
+use crate::respond;
 
 const TEMPLATE: &str = include_str!("page.html");
 

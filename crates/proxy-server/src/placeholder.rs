@@ -11,10 +11,11 @@ use render_pool::Class;
 use tokio::sync::OnceCell;
 
 use crate::app::App;
+use crate::body::Body;
 use crate::negotiate::{Container, Offer, Wishes};
 use crate::params::RenderParams;
 use crate::plan;
-use crate::respond::{self, Body};
+use crate::respond;
 use crate::route::Kind;
 
 /// What a placeholder is to be, if these headers accept pictures only and one of ours.

@@ -1,22 +1,15 @@
 //! A value or an error → HTTP. The only place that decides on status codes.
 
-use std::error::Error;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
 use core_render::{Picture, RenderError};
-use futures_util::Stream;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, StreamBody};
 use serde::Serialize;
 use wadors_client::UpstreamError;
 
 use crate::access::{self, AccessError};
 use crate::admin::AdminError;
+use crate::body::Body;
 use crate::cache_status;
 use crate::collection::Collection;
 use crate::conditional::{self, ETag, Held};
@@ -31,73 +24,6 @@ use crate::picture::{Answer, Drawn, Timings};
 use crate::range::{self, Wanted};
 use crate::render_service::Outcome;
 use crate::upload::UploadError;
-
-/// The body of an answer: whole, or streamed.
-pub(crate) struct Body(Kind);
-
-enum Kind {
-    /// Once; most answers are, and need no box.
-    Whole(Option<Bytes>),
-    Streamed(UnsyncBoxBody<Bytes, Failed>),
-}
-
-type Failed = Box<dyn Error + Send + Sync>;
-
-impl Body {
-    pub(crate) fn empty() -> Self {
-        Self(Kind::Whole(None))
-    }
-
-    pub(crate) fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self(Kind::Whole(Some(bytes.into()).filter(|bytes| !bytes.is_empty())))
-    }
-
-    pub(crate) fn frames<S>(frames: S) -> Self
-    where
-        S: Stream<Item = Result<Frame<Bytes>, Failed>> + Send + 'static,
-    {
-        Self(Kind::Streamed(StreamBody::new(frames).boxed_unsync()))
-    }
-
-    pub(crate) fn streamed<B>(body: B) -> Self
-    where
-        B: HttpBody<Data = Bytes> + Send + 'static,
-        B::Error: Into<Failed>,
-    {
-        Self(Kind::Streamed(body.map_err(Into::into).boxed_unsync()))
-    }
-}
-
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = Failed;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
-        match &mut self.0 {
-            Kind::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Streamed(body) => Pin::new(body).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Kind::Whole(bytes) => bytes.is_none(),
-            Kind::Streamed(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Kind::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Kind::Streamed(body) => body.size_hint(),
-        }
-    }
-}
 
 /// What a rendering came to; `request` says which part of it is wanted.
 pub(crate) fn outcome(outcome: Outcome, request: &HeaderMap) -> Response<Body> {
@@ -657,6 +583,8 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
     use crate::route::RouteError;
     use crate::workers::Overloaded;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use crate::respond::Body;
+use crate::body::Body;
 use crate::stall::Progress;
 use crate::transport::Counts;
 

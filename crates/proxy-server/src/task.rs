@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
 /// A task of the runtime, aborted when this is dropped.
@@ -14,6 +15,14 @@ pub(crate) struct Task<T>(JoinHandle<T>);
 impl<T: Send + 'static> Task<T> {
     pub(crate) fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
         Self(tokio::spawn(work))
+    }
+
+    /// The same on this runtime, wherever it is begun.
+    pub(crate) fn spawn_on(
+        runtime: &Handle,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Self {
+        Self(runtime.spawn(work))
     }
 }
 

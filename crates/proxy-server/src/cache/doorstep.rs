@@ -20,9 +20,10 @@ use super::age::{Freshness, Moment, Seen};
 use super::key::{Digest, Place};
 use super::memory::Memory;
 use super::tier::Found;
+use crate::body::Body;
 use crate::cache_status;
 use crate::picture::{Answer, Origin};
-use crate::respond::{self, Body};
+use crate::respond;
 use crate::route::Kind;
 use crate::upstream::Upstream;
 

@@ -35,9 +35,9 @@ pub(crate) use record::{DrawnFrom, Identity, Shown, Standing};
 pub(crate) use tier::{Found, Tier};
 
 use crate::access::{Proofs, Who};
+use crate::body::Body;
 use crate::config::Config;
 use crate::picture::{Answer, Stale};
-use crate::respond::Body;
 use doorstep::{Doorstep, Stepped};
 use outer::{Disk, Nodes};
 
