@@ -29,6 +29,9 @@ impl Origins {
 
     /// Lets the page at `origin` use an answer with these headers.
     pub(crate) fn allow(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
+        if self.is_told(headers) {
+            return;
+        }
         let policy = HeaderValue::from_static(self.resource_policy(origin));
         headers.entry(RESOURCE_POLICY).or_insert(policy);
         let exposed = exposed(headers);
@@ -54,6 +57,23 @@ impl Origins {
             }
         }
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+    }
+
+    /// Says in headers that are kept what is the same whoever asks for them.
+    pub(crate) fn allow_lastingly(&self, headers: &mut HeaderMap) {
+        if *self == Self::Any {
+            self.allow(None, headers);
+        }
+    }
+
+    /// Whether headers say already that all pages may use the answer, as those of a kept one do.
+    fn is_told(&self, headers: &HeaderMap) -> bool {
+        let is = |name, value: &str| headers.get(name).is_some_and(|told| told == value);
+        *self == Self::Any
+            && is(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")
+            && is(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)
+            && !headers.contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS)
+            && headers.contains_key(RESOURCE_POLICY)
     }
 
     /// Which pages may embed the answer. Viewers that isolate themselves (COEP) may only embed what says so.
@@ -192,6 +212,31 @@ mod tests {
         let headers = allowed("https://a.example", "https://evil.example");
         assert!(!headers.contains_key("access-control-allow-origin"));
         assert_eq!(headers["vary"], "Origin", "a cache must not reuse the refusal");
+    }
+
+    #[test]
+    fn what_is_told_is_not_told_again_and_what_differs_is_put_right() {
+        let told = allowed("*", "https://viewer.example");
+        let again = |headers: &HeaderMap| {
+            let mut headers = headers.clone();
+            Origins::Any.allow(None, &mut headers);
+            headers
+        };
+        assert_eq!(again(&told), told);
+        let mut lasting = HeaderMap::new();
+        Origins::Any.allow_lastingly(&mut lasting);
+        assert_eq!(lasting, told);
+        for (name, value) in [
+            ("access-control-allow-credentials", "true"),
+            ("access-control-allow-origin", "https://other.example"),
+        ] {
+            let mut theirs = told.clone();
+            theirs.insert(name, HeaderValue::from_static(value));
+            assert_eq!(again(&theirs), told, "{name}");
+        }
+        let mut listed = HeaderMap::new();
+        Origins::Listed(vec!["https://a.example".to_owned()]).allow_lastingly(&mut listed);
+        assert!(listed.is_empty());
     }
 
     #[test]

@@ -5,12 +5,12 @@
 //! request's own words, for as long as it is fresh. It is no cache of its own: it only holds what was just
 //! found there, and forgets what that forgets.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use dicomweb_types::Uid;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, Uri};
 use sha2::{Digest as _, Sha256};
@@ -22,6 +22,7 @@ use super::memory::Memory;
 use super::tier::Found;
 use crate::body::Body;
 use crate::cache_status;
+use crate::cors::Origins;
 use crate::picture::{Answer, Origin};
 use crate::respond;
 use crate::route::Kind;
@@ -34,20 +35,53 @@ const LONGEST: usize = 2048;
 #[derive(Debug)]
 pub(crate) struct Doorstep {
     ready: Memory<Arc<Ready>>,
+    origins: Origins,
     found: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Ready {
-    /// All but what tells how old it is: of the picture, and for who holds it already.
-    headers: HeaderMap,
-    held: HeaderMap,
+    etag: HeaderValue,
+    /// Of the picture, and for who holds it already.
+    headers: Dated,
+    held: Dated,
     /// None where only one who holds the picture has asked for it.
     bytes: Option<Bytes>,
     origin: Origin,
     seen: Seen,
     since: Moment,
     shows: Arc<Shows>,
+}
+
+/// Headers of an answer that also tell how old it is, which is the same for a second: until then they are cloned.
+#[derive(Debug)]
+struct Dated(Mutex<Told>);
+
+#[derive(Debug)]
+struct Told {
+    headers: HeaderMap,
+    /// Age and remaining lifetime, in seconds.
+    as_of: Option<(u64, i64)>,
+}
+
+impl Dated {
+    fn new(headers: HeaderMap) -> Self {
+        Self(Mutex::new(Told { headers, as_of: None }))
+    }
+
+    fn told(&self, origin: &Origin, seen: Seen) -> HeaderMap {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let as_of = Some((seen.age.as_secs(), seen.ttl));
+        if told.as_of != as_of {
+            cache_status::tell(&origin.as_old_as(seen), &mut told.headers);
+            told.as_of = as_of;
+        }
+        told.headers.clone()
+    }
+
+    fn lasting(&self) -> HeaderMap {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).headers.clone()
+    }
 }
 
 /// Of which study an answer shows something, and how.
@@ -112,9 +146,9 @@ impl Words {
 const SPECIAL: [header::HeaderName; 3] = [header::RANGE, header::CACHE_CONTROL, header::IF_MATCH];
 
 impl Doorstep {
-    /// In at most so many bytes.
-    pub(crate) fn new(memory: u64) -> Self {
-        Self { ready: Memory::new(memory), found: AtomicU64::new(0) }
+    /// In at most so many bytes, for pages of these origins.
+    pub(crate) fn new(memory: u64, origins: Origins) -> Self {
+        Self { ready: Memory::new(memory), origins, found: AtomicU64::new(0) }
     }
 
     /// The answer to a request in these words, with how old it is.
@@ -124,15 +158,14 @@ impl Doorstep {
         if seen.ttl <= 0 {
             return None;
         }
-        let tag = ready.headers.get(header::ETAG);
-        let (mut headers, bytes) = match request.get(header::IF_NONE_MATCH) {
-            None => (ready.headers.clone(), Some(ready.bytes.clone()?)),
-            Some(held) if Some(held) == tag => (ready.held.clone(), None),
+        let (headers, bytes) = match request.get(header::IF_NONE_MATCH) {
+            None => (&ready.headers, Some(ready.bytes.clone()?)),
+            Some(held) if *held == ready.etag => (&ready.held, None),
             // A list of them, or one of an older picture.
             Some(_) => return None,
         };
         self.found.fetch_add(1, Relaxed);
-        cache_status::tell(&ready.origin.as_old_as(seen), &mut headers);
+        let headers = headers.told(&ready.origin, seen);
         Some(Stepped { answer: respond::ready(headers, bytes), seen, shows: ready.shows.clone() })
     }
 
@@ -144,28 +177,36 @@ impl Doorstep {
         if seen.freshness != Freshness::Fresh {
             return;
         }
-        let held = respond::lasting_headers(Answer { drawn: None, ..answer.clone() });
+        let held = self.lasting_headers(Answer { drawn: None, ..answer.clone() });
+        let Some(etag) = held.get(header::ETAG).cloned() else { return };
         let (headers, bytes) = match &answer.drawn {
             Some(drawn) => {
-                (respond::lasting_headers(answer.clone()), Some(drawn.picture.bytes.clone()))
+                (self.lasting_headers(answer.clone()), Some(drawn.picture.bytes.clone()))
             }
             // Who holds the picture brings no bytes of it: those that are there stay.
             None => match self.whole(words, answer) {
-                Some(before) => (before.headers.clone(), before.bytes.clone()),
+                Some(before) => (before.headers.lasting(), before.bytes.clone()),
                 None => (held.clone(), None),
             },
         };
         let weight = (bytes.as_ref().map_or(0, Bytes::len) + HEADERS) as u64;
         let (group, shows) = (shows.group, Arc::new(shows));
-        let ready = Ready { headers, held, bytes, origin, seen, since: now, shows };
+        let (headers, held) = (Dated::new(headers), Dated::new(held));
+        let ready = Ready { etag, headers, held, bytes, origin, seen, since: now, shows };
         self.ready.put(&words.place(group), Arc::new(ready), weight);
+    }
+
+    /// Those that stay the same as long as it is kept.
+    fn lasting_headers(&self, answer: Answer) -> HeaderMap {
+        let mut headers = respond::lasting_headers(answer);
+        self.origins.allow_lastingly(&mut headers);
+        headers
     }
 
     /// The same picture, if it is there with its bytes.
     fn whole(&self, words: Words, answer: &Answer) -> Option<Arc<Ready>> {
         let ready = self.ready.get(&words.place([0; 32]))?;
-        let tag = ready.headers.get(header::ETAG)?;
-        let is_it = ready.bytes.is_some() && tag == answer.etag.as_str();
+        let is_it = ready.bytes.is_some() && ready.etag == answer.etag.as_str();
         is_it.then_some(ready)
     }
 

@@ -124,7 +124,7 @@ impl Cache {
             standings: Tier::new(memory / 16, pictures_outside.clone(), forgotten.clone()),
             identities: Tier::new(memory / 8, pictures_outside.clone(), forgotten.clone()),
             sources: Tier::new(memory / 16 * 5, sources_outside, forgotten.clone()),
-            doorstep: Doorstep::new(memory / 8),
+            doorstep: Doorstep::new(memory / 8, config.cors_origins.clone()),
             pictures: Tier::new(memory / 8 * 3, pictures_outside, forgotten.clone()),
             is_on: memory > 0 || disk.is_some() || nodes.is_some(),
             nodes,
