@@ -239,6 +239,8 @@ const HEADERS: usize = 2048;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn words(method: &str, target: &str, headers: &[(&str, &str)]) -> Option<Digest> {
@@ -247,6 +249,21 @@ mod tests {
             request = request.header(*name, *value);
         }
         Words::of(&request.body(()).unwrap()).map(|words| words.0)
+    }
+
+    #[test]
+    fn how_old_it_is_is_told_anew_when_it_differs() {
+        let dated = Dated::new(HeaderMap::new());
+        let first = Seen { freshness: Freshness::Fresh, age: Duration::ZERO, ttl: 60 };
+        let origin = Origin::Kept { found: Found::Memory, seen: first, stale: None };
+        for (age, ttl) in [(0, 60), (300, 60), (1_000, 59), (1_000, 58), (0, 60)] {
+            let seen = Seen { age: Duration::from_millis(age), ttl, ..first };
+            let headers = dated.told(&origin, seen);
+            assert_eq!(headers["age"], (age / 1_000).to_string().as_str());
+            let status = format!("lightbox; hit; ttl={ttl}; detail=memory");
+            assert_eq!(headers["cache-status"], status.as_str());
+            assert_eq!(headers.len(), 2);
+        }
     }
 
     #[test]
