@@ -90,7 +90,9 @@ pub enum ServeError {
     #[error("{0}")]
     Access(String),
     /// There is nowhere to serve connections.
-    #[error("no thread for connections: {0}")]
+    #[error(
+        "there is no thread for connections: allow more processes (ulimit -u) and open files (ulimit -n): {0}"
+    )]
     Doors(std::io::Error),
     /// The certificate cannot be shown.
     #[error("{0}")]
